@@ -1,0 +1,38 @@
+//! The `whipray` command: the daemon, and the verbs that start, stop and look at clusters.
+
+mod arguments;
+mod daemon;
+mod processes;
+mod session_files;
+mod tool;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Verb};
+use verbs::VerbError;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Daemon(arguments) => return daemon::main(&arguments),
+        Verb::Start(arguments) => verbs::start::run(&arguments),
+        Verb::Stop(arguments) => verbs::stop::run(&arguments),
+        Verb::Status(arguments) => verbs::status::run(&arguments),
+        Verb::Explain(arguments) => verbs::explain::run(&arguments),
+        Verb::Memory(arguments) => verbs::memory::run(&arguments),
+        Verb::Microbenchmark(arguments) => verbs::microbenchmark::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(error: &VerbError) {
+    eprintln!("whipray: {error}");
+}

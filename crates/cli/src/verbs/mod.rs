@@ -1,0 +1,58 @@
+//! The verbs of the command line.
+
+pub mod explain;
+pub mod memory;
+pub mod microbenchmark;
+pub mod start;
+pub mod status;
+pub mod stop;
+
+use crate::tool::ToolError;
+
+/// Why a verb could not be done. The text is the one line that the user reads.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    #[error("say --head to start a cluster on this machine")]
+    NeitherHeadNorAddress,
+    #[error(
+        "cannot join {0}: a cluster has one machine so far, and is started with `whipray start --head`"
+    )]
+    Join(String),
+    #[error("--head starts a cluster and --address joins one: give one of them")]
+    HeadAndAddress,
+    #[error("a cluster runs already at {0}; stop it first with `whipray stop`")]
+    RunsAlready(String),
+    #[error("--resources must be a JSON object of numbers, such as '{{\"gold\": 2}}': {0}")]
+    Resources(serde_json::Error),
+    #[error("--system-config must be a JSON object: {0}")]
+    SystemConfig(serde_json::Error),
+    #[error("--labels must be pairs such as 'zone=a,kind=large', and {0:?} is none")]
+    Labels(String),
+    #[error("{0}")]
+    NotStarted(String),
+    #[error(
+        "the daemon ended before it was ready; its last words are in the log folder of the session"
+    )]
+    NoReadyLine,
+    #[error("the cluster ended with {0}")]
+    EndedBadly(std::process::ExitStatus),
+    #[error("cannot start a process: {0}")]
+    Spawn(std::io::Error),
+    #[error("no cluster is running on this machine; start one with `whipray start --head`")]
+    NoCluster,
+    #[error("no cluster at {0} is running on this machine")]
+    NoClusterAt(String),
+    #[error(
+        "{0:?} is not the id of an object, a task or an actor: 56, 48 or 32 hexadecimal digits"
+    )]
+    NoId(String),
+    #[error("{} of the clusters did not end", .0)]
+    NotStopped(usize),
+    #[error("cannot run {program}: {error}")]
+    Exec {
+        program: String,
+        error: std::io::Error,
+    },
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}

@@ -1,0 +1,60 @@
+//! What the core asks the shell to do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use whipray_proto::link::NodeSays;
+use whipray_proto::messages::session::Welcome;
+use whipray_proto::{Message, WorkerId};
+use whipray_store::core::{DiskJob, Extent};
+
+use super::ClientId;
+
+/// Variables of the environment of a worker process, beyond those of the daemon.
+pub type Environment = Arc<BTreeMap<String, String>>;
+
+/// One thing to do, in the order in which they were asked for.
+#[derive(Clone, Debug, PartialEq)]
+// Nearly all effects are the large ones: to box them would cost an allocation for each answer.
+#[allow(clippy::large_enum_variant)]
+pub enum Effect {
+    Send {
+        client: ClientId,
+        message: Message,
+    },
+    /// The answer to a good hello; the arena travels with it where the connection allows.
+    Welcome {
+        client: ClientId,
+        welcome: Box<Welcome>,
+    },
+    /// Write what is queued for the client, then close its connection.
+    Close {
+        client: ClientId,
+    },
+    TellControl(NodeSays),
+    SpawnWorker {
+        worker: WorkerId,
+        environment: Environment,
+        number: u64,
+    },
+    KillProcess {
+        pid: u32,
+    },
+    /// Read how much memory is in use; `with_each`: also by each of these processes.
+    ReadMemory {
+        pids: Vec<u32>,
+        with_each: bool,
+    },
+    /// Send the driver what its workers wrote until now, then say so.
+    FlushLogs {
+        client: ClientId,
+        request: u64,
+    },
+    /// This range of the arena is to get memory before it is used.
+    ProvideMemory(Extent),
+    /// For the threads that use the disk.
+    Disk(DiskJob),
+    ShutDown {
+        reason: String,
+    },
+}

@@ -1,0 +1,272 @@
+//! Questions that are passed on to processes of the node, and their answers brought together.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use whipray_proto::messages::cluster::WarnDriver;
+use whipray_proto::messages::inquiry::{
+    CycleFound, DemandReport, Inquiry, InquiryAnswered, NodeReport, PlacementReport,
+    ProcessReported, ReportRequest, WorkerReport, WorkerStage,
+};
+use whipray_proto::messages::session::Role;
+use whipray_proto::{WorkerId, limits};
+
+use super::leases::Waiter;
+use super::placement::Stage;
+use super::timers::{Micros, Timer, micros};
+use super::workers::{Link, Work, Worker};
+use super::{ClientId, Node};
+
+/// A question that not everybody has answered.
+#[derive(Debug)]
+struct Pending {
+    asker: ClientId,
+    waiting: FxHashSet<ClientId>,
+    answer: InquiryAnswered,
+}
+
+/// All such questions.
+#[derive(Debug, Default)]
+pub struct Inquiries {
+    last: u64,
+    pending: FxHashMap<u64, Pending>,
+    /// Cycles that drivers were told of.
+    told: FxHashSet<u64>,
+}
+
+impl Node {
+    pub(super) fn inquire(&mut self, asker: ClientId, inquiry: Inquiry, now: Micros) {
+        let mut answer = InquiryAnswered {
+            request: inquiry.request,
+            node: inquiry.with_node.then(|| self.report_node(now)),
+            ..InquiryAnswered::default()
+        };
+        let has_room = self.inquiries.pending.len() < limits::INQUIRIES;
+        let waiting: FxHashSet<ClientId> = if inquiry.processes.is_empty() {
+            let is_asked = |client: &ClientId| {
+                let client = self.clients.get(client);
+                client.is_some_and(|client| client.role != Role::Tool)
+            };
+            self.clients.keys().copied().filter(is_asked).collect()
+        } else {
+            let (known, unknown): (Vec<WorkerId>, Vec<WorkerId>) = inquiry
+                .processes
+                .iter()
+                .copied()
+                .partition(|process| has_room && self.by_worker.contains_key(process));
+            answer.silent = unknown.into_iter().map(silent).collect();
+            known
+                .into_iter()
+                .filter_map(|process| self.by_worker.get(&process).copied())
+                .collect()
+        };
+        if waiting.is_empty() || !has_room {
+            return self.send(asker, answer);
+        }
+        self.inquiries.last += 1;
+        let request = self.inquiries.last;
+        for client in &waiting {
+            let subjects = inquiry.subjects.clone();
+            let limit = inquiry.limit;
+            self.send(
+                *client,
+                ReportRequest {
+                    request,
+                    subjects,
+                    limit,
+                },
+            );
+        }
+        let pending = Pending {
+            asker,
+            waiting,
+            answer,
+        };
+        self.inquiries.pending.insert(request, pending);
+        self.timers
+            .set(now + micros(limits::INQUIRY_WAIT), Timer::Inquiry(request));
+    }
+
+    pub(super) fn process_reported(&mut self, client: ClientId, reported: ProcessReported) {
+        let Some(pending) = self.inquiries.pending.get_mut(&reported.request) else {
+            return;
+        };
+        if !pending.waiting.remove(&client) {
+            return;
+        }
+        let mut report = reported.report;
+        if let Some(entry) = self.clients.get(&client) {
+            report.worker = entry.worker;
+            report.pid = entry.pid;
+            report.is_driver = entry.role == Role::Driver;
+        }
+        pending.answer.processes.push(report);
+        if pending.waiting.is_empty() {
+            self.answer_inquiry(reported.request);
+        }
+    }
+
+    /// Answers with what has come; whoever did not answer is named.
+    pub(super) fn answer_inquiry(&mut self, request: u64) {
+        let Some(mut pending) = self.inquiries.pending.remove(&request) else {
+            return;
+        };
+        for client in pending.waiting {
+            if let Some(entry) = self.clients.get(&client) {
+                let worker = self.pool.get(entry.worker);
+                pending.answer.silent.push(WorkerReport {
+                    pid: entry.pid,
+                    name: worker.map_or_else(|| "a driver".to_owned(), |it| self.name_of(it)),
+                    ..silent(entry.worker)
+                });
+            }
+        }
+        self.send(pending.asker, pending.answer);
+    }
+
+    /// A client is gone: nobody waits for its answer, or its own question.
+    pub(super) fn forget_inquiries_of(&mut self, client: ClientId) {
+        let inquiries = &mut self.inquiries.pending;
+        inquiries.retain(|_, pending| pending.asker != client);
+        let mut complete = Vec::new();
+        for (request, pending) in inquiries {
+            if pending.waiting.remove(&client) && pending.waiting.is_empty() {
+                complete.push(*request);
+            }
+        }
+        for request in complete {
+            self.answer_inquiry(request);
+        }
+    }
+
+    /// Processes wait for each other: the driver of their job hears it, once for each cycle.
+    pub(super) fn cycle_found(&mut self, cycle: &CycleFound) {
+        if self.inquiries.told.len() >= limits::INQUIRIES {
+            self.inquiries.told.clear();
+        }
+        if !self.inquiries.told.insert(cycle.signature) {
+            return;
+        }
+        let text = format!(
+            "these wait for each other, and none of them will ever go on:\n    {}\nGive one of \
+             them a timeout, or have it return a reference instead of waiting for the value.",
+            cycle.members.join("\n    ")
+        );
+        tracing::warn!(text, "wait-for cycle");
+        if let Some(driver) = self.jobs.get(&cycle.job).map(|job| job.driver) {
+            self.send(driver, WarnDriver { text });
+        }
+    }
+
+    fn report_node(&self, now: Micros) -> NodeReport {
+        NodeReport {
+            node: self.config.node,
+            ip: self.config.node_ip.clone(),
+            total: self.ledger.total().clone(),
+            available: self.ledger.available().clone(),
+            workers: self
+                .pool
+                .iter()
+                .map(|(worker, entry)| self.report_worker(worker, entry))
+                .collect(),
+            demands: self.report_demands(now),
+            placements: self.report_placements(now),
+        }
+    }
+
+    fn report_worker(&self, worker: WorkerId, entry: &Worker) -> WorkerReport {
+        let holder = |client: &ClientId| self.clients.get(client).map(|client| client.worker);
+        let mut report = WorkerReport {
+            worker,
+            pid: entry.pid.unwrap_or(0),
+            name: self.name_of(entry),
+            job: entry.job,
+            ..WorkerReport::default()
+        };
+        let (stage, hold) = match &entry.work {
+            Work::Idle { .. } if entry.link == Link::Starting => (WorkerStage::Starting, None),
+            Work::Idle { .. } => (WorkerStage::Idle, None),
+            Work::Leased { owner, hold, .. } => {
+                report.holder = holder(owner);
+                (WorkerStage::Leased, Some(hold))
+            }
+            Work::Actor { actor, hold, .. } => {
+                report.actor = Some(*actor);
+                (WorkerStage::Actor, Some(hold))
+            }
+        };
+        if let Some(hold) = hold {
+            report.resources = hold.assignment.resources.clone();
+            report.is_blocked = hold.is_blocked;
+        }
+        let is_ending = entry.verdict.is_some() || matches!(entry.link, Link::Lost { .. });
+        report.stage = if is_ending {
+            WorkerStage::Ending
+        } else {
+            stage
+        } as i32;
+        report
+    }
+
+    fn report_demands(&self, now: Micros) -> Vec<DemandReport> {
+        let demands = self.demands.iter();
+        let of_classes = demands.filter_map(|(waiter, demand)| {
+            let Waiter::Class { owner, class } = *waiter else {
+                return None;
+            };
+            let awaits_worker = self.awaiting.iter().any(|it| it.waiter == *waiter);
+            let reason = match &demand.infeasible {
+                Some(reason) => reason.clone(),
+                None => self.why_waits(&demand.resources, demand.strategy.as_deref()),
+            };
+            Some(DemandReport {
+                owner: self.clients.get(&owner)?.worker,
+                class,
+                resources: demand.resources.clone(),
+                held: demand.held,
+                wanted: demand.target,
+                is_infeasible: demand.infeasible.is_some(),
+                reason,
+                age_us: demand
+                    .starved_since
+                    .map_or(0, |since| now.saturating_sub(since)),
+                example: demand.example.clone(),
+                awaits_worker,
+            })
+        });
+        of_classes.collect()
+    }
+
+    fn report_placements(&self, now: Micros) -> Vec<PlacementReport> {
+        let placements = self.placements.iter();
+        let waiting = placements.filter_map(|(actor, placement)| {
+            let mut report = PlacementReport {
+                actor: *actor,
+                class_name: placement.spec.class_name.clone(),
+                resources: placement.spec.resources.clone(),
+                ..PlacementReport::default()
+            };
+            match &placement.stage {
+                Stage::Waiting {
+                    since, infeasible, ..
+                } => {
+                    report.age_us = now.saturating_sub(*since);
+                    report.is_infeasible = infeasible.is_some();
+                    let spec = &placement.spec;
+                    let wait = || self.why_waits(&spec.resources, spec.strategy.as_deref());
+                    report.reason = infeasible.clone().unwrap_or_else(wait);
+                }
+                Stage::AwaitsWorker => {}
+                Stage::Runs { .. } => return None,
+            }
+            Some(report)
+        });
+        waiting.collect()
+    }
+}
+
+fn silent(worker: WorkerId) -> WorkerReport {
+    WorkerReport {
+        worker,
+        stage: WorkerStage::Client as i32,
+        ..WorkerReport::default()
+    }
+}

@@ -1,0 +1,352 @@
+//! Leases: the right of an owner to push its tasks to a worker.
+
+use whipray_proto::failure::{Failure, FailureKind};
+use whipray_proto::messages::cluster::WarnDriver;
+use whipray_proto::messages::lease::{
+    LeaseGranted, LeasePending, LeaseRefused, LeaseTarget, SchedulingClass,
+};
+use whipray_proto::{
+    ActorId, Assignment, DeathCause, DeathKind, JobId, LeaseId, Resources, SchedulingStrategy,
+    WorkerId, limits, object,
+};
+use whipray_sched::policy::Decision;
+
+use super::clients::Client;
+use super::effect::Environment;
+use super::timers::{Micros, Timer, micros};
+use super::workers::{Hold, Link, Work};
+use super::{ClientId, Node};
+
+/// Someone who waits for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Waiter {
+    Class { owner: ClientId, class: u64 },
+    Actor(ActorId),
+}
+
+/// What an owner wants of one scheduling class.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    pub resources: Resources,
+    pub job: JobId,
+    pub environment: Environment,
+    pub strategy: Option<Box<SchedulingStrategy>>,
+    pub example: String,
+    /// Leases that the owner wants to hold in all.
+    pub target: u32,
+    /// Leases that it holds, and workers that are on their way to it.
+    pub held: u32,
+    /// Why no free moment of this node could serve it.
+    pub infeasible: Option<String>,
+    /// Since when it has no lease at all, and wants one.
+    pub starved_since: Option<Micros>,
+    pub is_told_why: bool,
+}
+
+impl Demand {
+    fn new(definition: SchedulingClass, example: String, infeasible: Option<String>) -> Self {
+        Self {
+            resources: definition.resources,
+            job: definition.job,
+            environment: Environment::new(definition.environment),
+            strategy: definition.strategy,
+            example,
+            target: 0,
+            held: 0,
+            infeasible,
+            starved_since: None,
+            is_told_why: false,
+        }
+    }
+
+    pub fn is_hungry(&self) -> bool {
+        self.held < self.target && self.infeasible.is_none()
+    }
+}
+
+/// The request without amounts that are none: a client must not give itself resources by asking
+/// for less than nothing.
+pub fn positive(mut resources: Resources) -> Resources {
+    resources.amounts.retain(|_, units| *units > 0);
+    resources
+}
+
+/// What a task gets that insists on what cannot be.
+fn unschedulable(example: &str, reason: &str) -> Failure {
+    let message = format!("{reason}. The task is {example}.");
+    Failure::new(FailureKind::Unschedulable, "", message)
+}
+
+impl Node {
+    pub(super) fn lease_target(&mut self, owner: ClientId, request: LeaseTarget, now: Micros) {
+        let waiter = Waiter::Class {
+            owner,
+            class: request.class,
+        };
+        let target = request.target.min(limits::LEASES_PER_CLASS);
+        if !self.demands.contains_key(&waiter) {
+            if target == 0 {
+                return;
+            }
+            let mut definition = request.definition;
+            definition.resources = positive(definition.resources);
+            let strategy = definition.strategy.as_deref();
+            let infeasible = match self.judge(&definition.resources, strategy) {
+                Decision::Run(_) | Decision::Wait(..) => None,
+                Decision::Infeasible(reason) => Some(reason),
+                Decision::Never(reason) => {
+                    let failure = unschedulable(&request.example, &reason);
+                    return self.send(
+                        owner,
+                        LeaseRefused {
+                            class: request.class,
+                            failure,
+                        },
+                    );
+                }
+            };
+            self.join_group(strategy, waiter);
+            if let Some(reason) = &infeasible {
+                self.tell_infeasible(
+                    owner,
+                    request.class,
+                    definition.job,
+                    &request.example,
+                    reason,
+                );
+            }
+            self.demands
+                .insert(waiter, Demand::new(definition, request.example, infeasible));
+        }
+        let Some(demand) = self.demands.get_mut(&waiter) else {
+            return;
+        };
+        let is_raised = target > demand.target;
+        demand.target = target;
+        if is_raised {
+            self.reclaim.is_fresh = true;
+            if let Some(strategy) = demand.strategy.clone() {
+                self.ask_for_group(Some(&strategy));
+            }
+        }
+        self.give_back_reservations(waiter);
+        self.update_hunger(waiter, now);
+        self.schedule(now);
+    }
+
+    /// Tells an owner that a class can never be served; and the driver of its job, which is where a
+    /// person looks, where the owner is a task.
+    fn tell_infeasible(
+        &mut self,
+        owner: ClientId,
+        class: u64,
+        job: JobId,
+        example: &str,
+        reason: &str,
+    ) {
+        let pending = LeasePending {
+            class,
+            infeasible: true,
+            reason: reason.to_owned(),
+        };
+        self.send(owner, pending);
+        if let Some(driver) = self.jobs.get(&job).map(|job| job.driver)
+            && driver != owner
+        {
+            let text = format!("task {example} can never run: it {reason}");
+            self.send(driver, WarnDriver { text });
+        }
+    }
+
+    /// Puts a demand into the line, or out of it, by what it has and wants.
+    pub(super) fn update_hunger(&mut self, waiter: Waiter, now: Micros) {
+        let Some(demand) = self.demands.get_mut(&waiter) else {
+            return;
+        };
+        if demand.target == 0 && demand.held == 0 {
+            let removed = self.demands.remove(&waiter);
+            self.waiting.remove(&waiter);
+            let strategy = removed.and_then(|demand| demand.strategy);
+            return self.leave_group(strategy.as_deref(), waiter);
+        }
+        if !demand.is_hungry() {
+            demand.starved_since = None;
+            demand.is_told_why = false;
+            self.waiting.remove(&waiter);
+            return;
+        }
+        self.waiting.push(waiter);
+        if demand.held == 0 && demand.starved_since.is_none() {
+            demand.starved_since = Some(now);
+            self.timers
+                .set(now + micros(limits::PENDING_NOTICE), Timer::PendingNotice);
+        } else if demand.held > 0 {
+            demand.starved_since = None;
+        }
+    }
+
+    /// Hands a worker to an owner.
+    pub(super) fn grant_lease(
+        &mut self,
+        worker: WorkerId,
+        (owner, class): (ClientId, u64),
+        assignment: Assignment,
+    ) {
+        let Some(entry) = self.pool.get_mut(worker) else {
+            return;
+        };
+        let Link::Connected { endpoint, .. } = &entry.link else {
+            return;
+        };
+        let lease = LeaseId {
+            number: self.next_lease,
+        };
+        self.next_lease += 1;
+        let address = object::WorkerAddress {
+            worker,
+            node: self.config.node,
+            endpoint: endpoint.clone(),
+        };
+        let hold = Hold {
+            assignment: assignment.clone(),
+            is_blocked: false,
+        };
+        entry.work = Work::Leased {
+            lease,
+            owner,
+            class,
+            hold,
+        };
+        self.leases.insert(lease, worker);
+        self.send(
+            owner,
+            LeaseGranted {
+                class,
+                lease,
+                worker: address,
+                assignment,
+            },
+        );
+    }
+
+    pub(super) fn lease_return(
+        &mut self,
+        client: ClientId,
+        lease: LeaseId,
+        end_worker: bool,
+        now: Micros,
+    ) {
+        let Some(worker) = self.leases.get(&lease).copied() else {
+            return;
+        };
+        let Some(entry) = self.pool.get_mut(worker) else {
+            return;
+        };
+        if !matches!(entry.work, Work::Leased { owner, .. } if owner == client) {
+            return;
+        }
+        self.leases.remove(&lease);
+        let work = std::mem::replace(&mut entry.work, Work::Idle { since: now });
+        self.settle(work, now);
+        if end_worker {
+            let cause = DeathCause::new(DeathKind::Exited, "its owner had no more use for it");
+            self.dismiss_worker(worker, cause);
+        } else {
+            self.pool.set_idle(worker, now);
+            self.serve_with(worker);
+            self.arm_trim(now);
+        }
+        self.schedule(now);
+    }
+
+    /// Takes back what some work held, and counts it off its owner's demand.
+    pub(super) fn settle(&mut self, work: Work, now: Micros) {
+        match work {
+            Work::Idle { .. } => {}
+            Work::Leased {
+                owner, class, hold, ..
+            } => {
+                self.release(&hold);
+                let waiter = Waiter::Class { owner, class };
+                if let Some(demand) = self.demands.get_mut(&waiter) {
+                    demand.held = demand.held.saturating_sub(1);
+                }
+                self.update_hunger(waiter, now);
+            }
+            Work::Actor { actor, hold, .. } => {
+                self.release(&hold);
+                self.remove_placement(actor);
+            }
+        }
+    }
+
+    fn release(&mut self, hold: &Hold) {
+        if hold.is_blocked {
+            self.ledger.take_back_cpus(&hold.assignment);
+        }
+        self.ledger.release(&hold.assignment);
+    }
+
+    /// A worker's task waits for others, or goes on.
+    pub(super) fn worker_blocked(&mut self, worker: WorkerId, is_blocked: bool, now: Micros) {
+        let Some(hold) = self.pool.get_mut(worker).and_then(|entry| entry.hold_mut()) else {
+            return;
+        };
+        if hold.is_blocked == is_blocked {
+            return;
+        }
+        hold.is_blocked = is_blocked;
+        if is_blocked {
+            self.ledger.lend_cpus(&hold.assignment);
+            self.schedule(now);
+        } else {
+            self.ledger.take_back_cpus(&hold.assignment);
+        }
+    }
+
+    /// An owner ends the worker of one of its leases.
+    pub(super) fn kill_leased(&mut self, client: ClientId, worker: WorkerId, reason: String) {
+        let is_holder = self.pool.get(worker).is_some_and(
+            |entry| matches!(entry.work, Work::Leased { owner, .. } if owner == client),
+        );
+        if is_holder {
+            self.end_worker(worker, DeathCause::new(DeathKind::Killed, reason));
+        }
+    }
+
+    /// An owner wants nothing any more.
+    pub(super) fn drop_demands_of(&mut self, owner: ClientId, now: Micros) {
+        let waiters: Vec<Waiter> = self
+            .demands
+            .keys()
+            .copied()
+            .filter(|waiter| matches!(waiter, Waiter::Class { owner: of, .. } if *of == owner))
+            .collect();
+        for waiter in waiters {
+            if let Some(demand) = self.demands.get_mut(&waiter) {
+                demand.target = 0;
+            }
+            self.give_back_reservations(waiter);
+            self.update_hunger(waiter, now);
+        }
+    }
+
+    /// An owner is gone: whatever its workers do, nobody waits for it.
+    pub(super) fn end_leases_of(&mut self, client: ClientId, owner: &Client) {
+        let held: Vec<WorkerId> = self
+            .pool
+            .iter()
+            .filter(
+                |(_, entry)| matches!(entry.work, Work::Leased { owner, .. } if owner == client),
+            )
+            .map(|(worker, _)| worker)
+            .collect();
+        for worker in held {
+            let detail = format!(
+                "the process (pid {}) that submitted its task is gone",
+                owner.pid
+            );
+            self.end_worker(worker, DeathCause::new(DeathKind::OwnerDied, detail));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Requests to the object store.
+
+use whipray_proto::messages::object::{
+    ObjectCreated, ObjectsPinned, PinObjects, PinnedObject, ReleaseMappings, SealObject,
+};
+use whipray_store::core::{CreateError, DiskError, Room, Work};
+
+use super::timers::Timer;
+use super::{ClientId, Effect, Micros, Node};
+
+impl Node {
+    pub(super) fn seal_object(&mut self, client: ClientId, seal: SealObject) {
+        let is_sealed = self
+            .objects
+            .seal(client, seal.object, seal.owner, seal.unpin);
+        let is_owner_here =
+            self.by_worker.contains_key(&seal.owner) || self.pool.get(seal.owner).is_some();
+        if is_sealed && !is_owner_here {
+            // Nobody will ever free it: its owner was gone before the seal.
+            self.objects.free(seal.owner, seal.object);
+        }
+    }
+
+    pub(super) fn pin_objects(&mut self, client: ClientId, pin: PinObjects) {
+        let objects = pin
+            .objects
+            .iter()
+            .filter_map(|object| self.objects.pin(client, *object))
+            .map(|pinned| PinnedObject {
+                object: pinned.object,
+                offset: pinned.offset,
+                size_bytes: pinned.size_bytes,
+                path: pinned.path.as_deref().unwrap_or_default().to_owned(),
+            })
+            .collect();
+        self.send(
+            client,
+            ObjectsPinned {
+                request: pin.request,
+                objects,
+            },
+        );
+    }
+
+    /// The threads that use the disk are done with a file.
+    pub fn on_disk(&mut self, file: u64, outcome: Result<String, DiskError>, now: Micros) {
+        self.objects.on_disk(file, outcome, now);
+        self.settle_objects(now);
+    }
+
+    /// Passes on what the store asks for, and has it look again when it wants to. To be called after
+    /// whatever may have changed it.
+    pub(super) fn settle_objects(&mut self, now: Micros) {
+        self.objects.make_room(now);
+        if self.objects.has_work() {
+            for work in self.objects.take_work() {
+                self.pass_on(work);
+            }
+        }
+        if let Some(deadline) = self.objects.next_deadline()
+            && self.store_timer != Some(deadline)
+        {
+            self.store_timer = Some(deadline);
+            self.timers.set(deadline, Timer::Store);
+        }
+    }
+
+    pub(super) fn on_store_due(&mut self, now: Micros) {
+        self.store_timer = None;
+        self.settle_objects(now);
+    }
+
+    fn pass_on(&mut self, work: Work) {
+        match work {
+            Work::Answer {
+                client,
+                request,
+                outcome,
+            } => self.send(client, answer(request, outcome)),
+            Work::ProvideMemory(extent) => self.effects.push(Effect::ProvideMemory(extent)),
+            Work::Release { client, objects } => self.send(client, ReleaseMappings { objects }),
+            Work::Disk(job) => self.effects.push(Effect::Disk(job)),
+        }
+    }
+}
+
+fn answer(request: u64, outcome: Result<Room, CreateError>) -> ObjectCreated {
+    let mut created = ObjectCreated {
+        request,
+        ..ObjectCreated::default()
+    };
+    match outcome {
+        Ok(Room::Arena { offset, cold_bytes }) => {
+            created.offset = offset;
+            created.cold_bytes = cold_bytes;
+        }
+        Ok(Room::File { path }) => created.path = path.to_string(),
+        Err(error) => {
+            created.is_disk_full = matches!(error, CreateError::Disk(DiskError::Full(_)));
+            created.full = error.to_string();
+        }
+    }
+    created
+}

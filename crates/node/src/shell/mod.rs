@@ -1,0 +1,20 @@
+//! The world around the core: sockets, processes, files, signals, the clock.
+
+mod connections;
+mod daemon;
+mod disk;
+pub mod gpus;
+mod line_reader;
+mod log_lines;
+mod logs;
+pub mod machine;
+mod memory;
+mod memory_events;
+mod memory_provider;
+mod signals;
+mod spill_places;
+mod zygote;
+
+pub use daemon::{Control, Daemon, DaemonError, EndReason, ListenerKind, Settings};
+pub use memory::{MemorySource, SystemMemory};
+pub use spill_places::SpillSites;

@@ -1,0 +1,163 @@
+//! Every bound of the system in one place, with its unit in the name.
+
+use std::time::Duration;
+
+/// Values up to this size travel inside messages; larger ones are sealed in shared memory.
+pub const INLINE_VALUE_BYTES: usize = 100 * 1024;
+
+/// A frame longer than this closes its connection.
+pub const FRAME_BYTES: usize = 512 * 1024 * 1024;
+
+/// The longest frame that a peer may send before its token was checked.
+pub const HELLO_FRAME_BYTES: usize = 64 * 1024;
+
+/// How long an owner keeps an idle lease, so that a synchronous loop does not pay for it again.
+pub const LEASE_LINGER: Duration = Duration::from_millis(400);
+
+/// Tasks that may wait inside one leased worker, once their function is known to be short.
+pub const PIPELINE_DEPTH: usize = 512;
+
+/// Work (by measured durations) that may wait inside one leased worker.
+pub const PIPELINE_WORK: Duration = Duration::from_millis(5);
+
+/// How long an owner keeps a busy lease while others wait for what it holds.
+pub const LEASE_TURN: Duration = Duration::from_millis(500);
+
+/// How long a worker may go without an answer before tasks that wait behind its current one are
+/// asked back, where another worker could run them.
+pub const PIPELINE_PATIENCE: Duration = Duration::from_millis(2);
+
+/// Items of a stream that are made within this time of each other travel together.
+pub const STREAM_GATHER: Duration = Duration::from_micros(300);
+
+/// Output that may wait for the owner of a stream before the task that makes it pauses, in bytes.
+pub const STREAM_OUTPUT_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most leases that an owner asks for per scheduling class.
+pub const LEASES_PER_CLASS: u32 = 4096;
+
+/// How long a task may wait in `get` before its worker gives its CPU back.
+pub const BLOCKED_GRACE: Duration = Duration::from_millis(1);
+
+/// How long a new worker process may take until it says hello.
+pub const WORKER_START: Duration = Duration::from_secs(60);
+
+/// How long a peer waits for the node's word on why a worker died before it reports without it.
+pub const DEATH_CAUSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Specs of finished tasks that a process keeps, so that lost results can be made again, in bytes.
+pub const LINEAGE_BYTES: u64 = 1 << 30;
+
+/// How long a connection may take until its hello is complete.
+pub const HELLO_WAIT: Duration = Duration::from_secs(10);
+
+/// Idle workers beyond the number of CPUs are ended after this time.
+pub const IDLE_WORKER: Duration = Duration::from_secs(5);
+
+/// Lines of a dead worker's standard error that its death cause carries.
+pub const STDERR_TAIL_LINES: usize = 20;
+
+/// The alignment of every object and of every buffer inside an object, in bytes.
+pub const OBJECT_ALIGNMENT: usize = 64;
+
+/// How long a scheduling class waits without any lease until its owner hears why.
+pub const PENDING_NOTICE: Duration = Duration::from_secs(10);
+
+/// The least time between two requests to return idle leases.
+pub const RECLAIM_LEAST: Duration = Duration::from_millis(2);
+
+/// While others wait, holders are asked again for idle leases after this time.
+pub const RECLAIM_REPEAT: Duration = Duration::from_millis(100);
+
+/// Whoever waits without anything for this long has what it lacks saved for it, for as long.
+pub const STARVING: Duration = Duration::from_secs(1);
+
+/// The longest that something is saved for one that does not get it.
+pub const SAVING_LONGEST: Duration = Duration::from_secs(60);
+
+/// Worker processes that may be starting at the same time.
+pub const WORKERS_STARTING: usize = 64;
+
+/// After this many workers in a row that did not start, those who wait for one hear of it.
+pub const START_FAILURES: u32 = 3;
+
+/// The pause before another worker is tried after that.
+pub const START_RETRY: Duration = Duration::from_secs(1);
+
+/// Deaths that a node remembers, for those who ask late.
+pub const DEATHS_REMEMBERED: usize = 4096;
+
+/// Dead actors of which nothing is remembered any more but that they are dead.
+pub const ACTORS_REMEMBERED: usize = 256 * 1024;
+
+/// The pause before a task runs again whose worker was ended for its memory; each further one is
+/// twice as long.
+pub const OOM_RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest of these pauses.
+pub const OOM_RETRY_LONGEST: Duration = Duration::from_secs(60);
+
+/// How long processes may take to say what they know, for those who ask.
+pub const INQUIRY_WAIT: Duration = Duration::from_secs(2);
+
+/// Questions to processes that a node passes on at the same time.
+pub const INQUIRIES: usize = 1024;
+
+/// Objects that a blocked thread names as what it waits for.
+pub const WAIT_OBJECTS: usize = 64;
+
+/// How long a task is blocked until it looks for a cycle that it is part of; then again after twice
+/// the time, and so on.
+pub const CYCLE_PROBE: Duration = Duration::from_secs(1);
+
+/// The same for the program of a driver, which nobody waits for.
+pub const CYCLE_PROBE_DRIVER: Duration = Duration::from_secs(5);
+
+/// The longest time between two such looks.
+pub const CYCLE_PROBE_LONGEST: Duration = Duration::from_secs(60);
+
+/// What a worker process is by itself, before its work: no reason to end it, in bytes.
+pub const WORKER_BASE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Processes that a report on memory names.
+pub const MEMORY_CONSUMERS: usize = 10;
+
+/// The fastest that the memory of a machine fills: while more is left, it need not be looked at.
+pub const MEMORY_FILL_BYTES_PER_MICROSECOND: u64 = 8 * 1024;
+
+/// The memory is looked at after this many times the shortest pause at the latest.
+pub const MEMORY_PAUSE_FACTOR: u64 = 8;
+
+/// Placement groups that a cluster remembers after their removal.
+pub const GROUPS_REMEMBERED: usize = 4096;
+
+/// Output that may wait for one client of a daemon before the connection is given up, in bytes.
+pub const CLIENT_OUTPUT_BYTES: usize = 1024 * 1024 * 1024;
+
+/// Output above which a driver gets no more lines of its workers until it has read some, in bytes.
+pub const LOG_BACKLOG_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most that is read of one worker's output at once, in bytes.
+pub const LOG_BATCH_BYTES: usize = 128 * 1024;
+
+/// A line of a worker's output that is longer is cut into several, in bytes.
+pub const LOG_LINE_BYTES: usize = 64 * 1024;
+
+/// The least time between two looks at the output of workers.
+pub const LOG_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Writes of the control state that may wait for the disk.
+pub const STORAGE_QUEUE: usize = 8192;
+
+/// The smallest object store that can be asked for, in bytes.
+pub const STORE_LEAST_BYTES: u64 = 75 * 1024 * 1024;
+
+/// The largest object store that is chosen unasked, in bytes.
+pub const STORE_MOST_BYTES: u64 = 200_000_000_000;
+
+/// How long a request for shared memory waits for what others may give back, where nothing can be
+/// written to disk for it.
+pub const ROOM_WAIT: Duration = Duration::from_secs(2);
+
+/// How long clients that were asked to let go of mappings may take until others stop waiting for it.
+pub const RELEASE_WAIT: Duration = Duration::from_millis(50);

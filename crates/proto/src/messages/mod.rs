@@ -1,0 +1,196 @@
+//! Every message, with its code on the wire. A code is never used again for something else.
+//!
+//! Messages are grouped by who speaks to whom: [`session`] (anyone to a node: hello, bye),
+//! [`lease`] (owner and node), [`object`] (client and store; borrower and owner), [`execution`]
+//! (owner and executor), [`actor`] (owner, node and control), [`placement`] (placement
+//! groups: client and control), [`cluster`] (queries, key-value, logs).
+
+pub mod actor;
+pub mod cluster;
+pub mod execution;
+pub mod inquiry;
+pub mod lease;
+pub mod object;
+pub mod placement;
+pub mod session;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message as _;
+
+use crate::frame::{FrameHeader, HEADER_BYTES, ProtocolError};
+
+macro_rules! messages {
+    ($($code:literal => $module:ident :: $name:ident,)*) => {
+        /// Any message.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Message {
+            $($name($module::$name),)*
+        }
+
+        impl Message {
+            /// The code of the message on the wire.
+            pub fn code(&self) -> u16 {
+                match self {
+                    $(Self::$name(_) => $code,)*
+                }
+            }
+
+            /// The name of the message, for logs.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($name),)*
+                }
+            }
+
+            fn body_len(&self) -> usize {
+                match self {
+                    $(Self::$name(body) => body.encoded_len(),)*
+                }
+            }
+
+            fn encode_body(&self, buffer: &mut BytesMut) {
+                match self {
+                    $(Self::$name(body) => body.encode_raw(buffer),)*
+                }
+            }
+
+            /// The message with this code and body.
+            ///
+            /// # Errors
+            /// An unknown code, or a body that is not such a message.
+            pub fn decode(code: u16, body: Bytes) -> Result<Self, ProtocolError> {
+                let malformed = |error: prost::DecodeError| ProtocolError::Malformed {
+                    code,
+                    reason: error.to_string(),
+                };
+                match code {
+                    $($code => $module::$name::decode(body).map(Self::$name).map_err(malformed),)*
+                    unknown => Err(ProtocolError::UnknownCode(unknown)),
+                }
+            }
+        }
+
+        $(impl From<$module::$name> for Message {
+            fn from(body: $module::$name) -> Self {
+                Self::$name(body)
+            }
+        })*
+    };
+}
+
+messages! {
+    1 => session::Hello,
+    2 => session::Welcome,
+    3 => session::Refused,
+    4 => session::PeerHello,
+    5 => session::Goodbye,
+    6 => session::ShutDown,
+
+    16 => lease::LeaseTarget,
+    17 => lease::LeaseGranted,
+    18 => lease::LeaseReturn,
+    19 => lease::LeaseLost,
+    20 => lease::ReclaimIdle,
+    21 => lease::LeasePending,
+    22 => lease::WorkerBlocked,
+    23 => lease::WorkerUnblocked,
+    24 => lease::KillWorker,
+    25 => lease::WatchWorker,
+    26 => lease::WorkerDied,
+    27 => lease::LeaseRefused,
+
+    48 => object::CreateObject,
+    49 => object::ObjectCreated,
+    50 => object::SealObject,
+    51 => object::FreeObjects,
+    52 => object::PinObjects,
+    53 => object::ObjectsPinned,
+    54 => object::UnpinObjects,
+    55 => object::SubscribeObject,
+    56 => object::ObjectReady,
+    57 => object::AddBorrower,
+    58 => object::RemoveBorrower,
+    59 => object::ReleaseMappings,
+    60 => object::ConfirmBorrower,
+
+    80 => execution::PushTask,
+    81 => execution::TaskReplied,
+    82 => execution::CancelTask,
+    83 => execution::ReclaimTasks,
+    84 => execution::StreamItem,
+    85 => execution::StreamTaken,
+
+    96 => actor::CreateActor,
+    97 => actor::ActorCreated,
+    98 => actor::StartActor,
+    99 => actor::ActorStarted,
+    100 => actor::ActorUpdate,
+    101 => actor::SubscribeActor,
+    102 => actor::GetNamedActor,
+    103 => actor::NamedActor,
+    104 => actor::ListNamedActors,
+    105 => actor::NamedActors,
+    106 => actor::KillActor,
+    107 => actor::ActorOutOfScope,
+    108 => actor::ActorExiting,
+    109 => actor::StopActor,
+
+    112 => placement::CreateGroup,
+    113 => placement::GroupCreated,
+    114 => placement::RemoveGroup,
+    115 => placement::SubscribeGroup,
+    116 => placement::GroupUpdate,
+    117 => placement::GroupsRequest,
+    118 => placement::Groups,
+
+    128 => cluster::KeyValueRequest,
+    129 => cluster::KeyValueReply,
+    130 => cluster::StatusRequest,
+    131 => cluster::StatusReply,
+    132 => cluster::LogLines,
+    133 => cluster::FlushLogs,
+    134 => cluster::LogsFlushed,
+    135 => cluster::WarnDriver,
+    136 => cluster::JobRequest,
+    137 => cluster::JobReply,
+
+    160 => inquiry::Inquiry,
+    161 => inquiry::ReportRequest,
+    162 => inquiry::ProcessReported,
+    163 => inquiry::InquiryAnswered,
+    164 => inquiry::CycleFound,
+}
+
+impl Message {
+    /// Appends the message with its frame header to `buffer`.
+    pub fn encode_frame(&self, buffer: &mut BytesMut) {
+        let length = self.body_len();
+        buffer.reserve(HEADER_BYTES + length);
+        buffer.put_slice(
+            &FrameHeader {
+                length,
+                code: self.code(),
+            }
+            .to_array(),
+        );
+        self.encode_body(buffer);
+    }
+
+    /// The message in a frame that a test or a log has as a whole.
+    ///
+    /// # Errors
+    /// A frame that is not complete, or not a message.
+    pub fn decode_frame(frame: &[u8]) -> Result<Self, ProtocolError> {
+        let header = FrameHeader::parse(frame, usize::MAX)?.ok_or(ProtocolError::Malformed {
+            code: 0,
+            reason: "frame is shorter than its header".to_owned(),
+        })?;
+        let body = frame
+            .get(HEADER_BYTES..HEADER_BYTES + header.length)
+            .ok_or(ProtocolError::Malformed {
+                code: header.code,
+                reason: "frame is shorter than its header says".to_owned(),
+            })?;
+        Self::decode(header.code, Bytes::copy_from_slice(body))
+    }
+}

@@ -1,0 +1,167 @@
+//! Objects: the store of the node, and what borrowers and owners say to each other.
+
+use crate::ids::{ObjectId, WorkerId};
+use crate::object::{ObjectValue, SharedLocation, WorkerAddress};
+
+/// Client to node: room for an object. The client holds a pin on it from here on.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CreateObject {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(message, required, tag = "2")]
+    pub object: ObjectId,
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+}
+
+/// Node to client: where to write, or why not.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ObjectCreated {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// Empty where there is room; else a sentence that says why there is none.
+    #[prost(string, tag = "3")]
+    pub full: String,
+    /// How many bytes, up to the end of the last huge page of the object, have no memory yet: the
+    /// writer provides it.
+    #[prost(uint64, tag = "4")]
+    pub cold_bytes: u64,
+    /// A file of the object's size to write to, where the arena cannot take the object.
+    #[prost(string, tag = "5")]
+    pub path: String,
+    /// With `full`: not the arena is the reason, but the disk beyond it.
+    #[prost(bool, tag = "6")]
+    pub is_disk_full: bool,
+}
+
+/// Client to node: the object is written, and belongs to `owner` from now on.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SealObject {
+    #[prost(message, required, tag = "1")]
+    pub object: ObjectId,
+    #[prost(message, required, tag = "2")]
+    pub owner: WorkerId,
+    /// Whether the client lets go of its pin with this.
+    #[prost(bool, tag = "3")]
+    pub unpin: bool,
+}
+
+/// Owner to node: nobody refers to these any more. The room comes back with the last pin.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FreeObjects {
+    #[prost(message, repeated, tag = "1")]
+    pub objects: Vec<ObjectId>,
+}
+
+/// Client to node: where are these? Each one that is found is pinned for the client.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PinObjects {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub objects: Vec<ObjectId>,
+}
+
+/// One pinned object.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PinnedObject {
+    #[prost(message, required, tag = "1")]
+    pub object: ObjectId,
+    /// In the arena, or in the file.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// The file that the object lies in, where it is not in the arena.
+    #[prost(string, tag = "4")]
+    pub path: String,
+}
+
+/// Node to client: the room of these objects is needed. Mappings of them that the client keeps only
+/// because it put them are to go.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ReleaseMappings {
+    #[prost(message, repeated, tag = "1")]
+    pub objects: Vec<ObjectId>,
+}
+
+/// Node to client: the objects that were found, in any order.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ObjectsPinned {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub objects: Vec<PinnedObject>,
+}
+
+/// Client to node: one pin less on each.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct UnpinObjects {
+    #[prost(message, repeated, tag = "1")]
+    pub objects: Vec<ObjectId>,
+}
+
+/// Borrower to owner: tell me the value of this object, now or when it is there.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SubscribeObject {
+    #[prost(message, required, tag = "1")]
+    pub object: ObjectId,
+    /// The copy that you told me of is not there.
+    #[prost(message, optional, tag = "2")]
+    pub lost: Option<SharedLocation>,
+}
+
+/// Owner to borrower: the value. For the references inside it the borrower is registered already.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ObjectReady {
+    #[prost(message, required, tag = "1")]
+    pub object: ObjectId,
+    #[prost(message, required, tag = "2")]
+    pub value: ObjectValue,
+}
+
+/// Anyone to an owner: `borrower` refers to this object. Counted: each one is taken back once.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AddBorrower {
+    #[prost(message, required, tag = "1")]
+    pub object: ObjectId,
+    #[prost(message, required, tag = "2")]
+    pub borrower: WorkerAddress,
+}
+
+/// Borrower to owner: these registrations of mine are over. May overtake an [`AddBorrower`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RemoveBorrower {
+    #[prost(message, required, tag = "1")]
+    pub object: ObjectId,
+    #[prost(message, required, tag = "2")]
+    pub borrower: WorkerId,
+    /// Those that the owner made.
+    #[prost(uint32, tag = "3")]
+    pub count: u32,
+    /// Those that others made, or were to make. What one of these did not say before it died never
+    /// comes.
+    #[prost(message, repeated, tag = "6")]
+    pub by_others: Vec<Registrations>,
+}
+
+/// Owner to borrower: `registered` is dead, and had registered you so often; take back what of that
+/// never reached you. The registrar's own words to you come first.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ConfirmBorrower {
+    #[prost(message, required, tag = "1")]
+    pub object: ObjectId,
+    #[prost(message, required, tag = "2")]
+    pub registered: Registrations,
+}
+
+/// How often a process registered a borrower.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Registrations {
+    #[prost(message, required, tag = "1")]
+    pub registrar: WorkerId,
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
+}

@@ -1,0 +1,27 @@
+//! A whole cluster in one thread, from a seed.
+//!
+//! The cores of control, node and owners are the ones of the product; clock, network, template
+//! process and user programs are simulated. A [`Scenario`] is generated from a seed and can be
+//! printed; [`run`] lives it through and lists what a [`witness`] outside of all processes found
+//! wrong. The same scenario always lives the same life.
+//!
+//! Not for: sockets, shared memory and Python, which the tests with real processes cover.
+
+pub mod agenda;
+mod around;
+mod daemon;
+mod generate;
+mod grants;
+mod network;
+mod process;
+pub mod random;
+pub mod scenario;
+mod shrink;
+mod verdict;
+pub mod witness;
+mod world;
+
+pub use generate::generate;
+pub use scenario::Scenario;
+pub use shrink::shrink;
+pub use world::{Outcome, run, run_watching};

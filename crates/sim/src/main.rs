@@ -1,0 +1,136 @@
+//! `whipray-sim --seed N` lives one seed through with a log; `--from A --count N` looks for seeds
+//! that fail; `--shrink` makes a failing one small first.
+
+use std::process::ExitCode;
+
+use whipray_sim::{Outcome, generate, run, run_watching, shrink};
+
+/// Lines of the log that are printed of a seed that fails.
+const TAIL_LINES: usize = 60;
+
+struct Options {
+    seed: Option<u64>,
+    from: u64,
+    count: u64,
+    shrinks: bool,
+    is_whole: bool,
+    watched: Option<String>,
+}
+
+fn parse() -> Result<Options, String> {
+    let mut options = Options {
+        seed: None,
+        from: 0,
+        count: 200,
+        shrinks: false,
+        is_whole: false,
+        watched: None,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut number = || {
+            let text = words
+                .next()
+                .ok_or_else(|| format!("{word} needs a number"))?;
+            text.parse::<u64>()
+                .map_err(|_| format!("{word} needs a number, not {text:?}"))
+        };
+        match word.as_str() {
+            "--seed" => options.seed = Some(number()?),
+            "--from" => options.from = number()?,
+            "--count" => options.count = number()?,
+            "--shrink" => options.shrinks = true,
+            "--watch" => options.watched = words.next(),
+            "--whole" => options.is_whole = true,
+            _ => {
+                return Err(format!(
+                    "unknown option {word}; there are --seed N, --from N, --count N, --shrink, \
+                     --whole (the whole log) and --watch OBJECT"
+                ));
+            }
+        }
+    }
+    Ok(options)
+}
+
+fn main() -> ExitCode {
+    let options = match parse() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let is_well = match options.seed {
+        Some(seed) => show(seed, &options),
+        None => search(&options),
+    };
+    if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn show(seed: u64, options: &Options) -> bool {
+    let mut scenario = generate(seed);
+    if options.shrinks
+        && let Some(smaller) = shrink(&scenario)
+    {
+        scenario = smaller;
+    }
+    let outcome = match &options.watched {
+        Some(object) => run_watching(&scenario, object),
+        None => run(&scenario, true),
+    };
+    let is_well = outcome.violations.is_empty();
+    let skipped = if options.is_whole {
+        0
+    } else {
+        outcome.log.len().saturating_sub(TAIL_LINES)
+    };
+    for line in &outcome.log[skipped..] {
+        println!("{line}");
+    }
+    println!("{scenario}");
+    report(&outcome);
+    is_well
+}
+
+fn search(options: &Options) -> bool {
+    let mut failed = 0;
+    let (mut events, mut tasks) = (0, 0);
+    for seed in options.from..options.from + options.count {
+        let outcome = run(&generate(seed), false);
+        events += outcome.events;
+        tasks += outcome.tasks_begun;
+        if let Some(first) = outcome.violations.first() {
+            failed += 1;
+            let line: String = first.lines().take(3).collect::<Vec<_>>().join(" ");
+            println!(
+                "seed {seed}: {}",
+                line.chars().take(300).collect::<String>()
+            );
+        }
+    }
+    println!(
+        "{} seeds, {failed} failed; {events} events, {tasks} tasks begun",
+        options.count
+    );
+    failed == 0
+}
+
+fn report(outcome: &Outcome) {
+    println!(
+        "{} events, {} frames, {} tasks begun, {} values read, {} virtual us; failures seen: {:?}",
+        outcome.events,
+        outcome.frames,
+        outcome.tasks_begun,
+        outcome.values_read,
+        outcome.virtual_micros,
+        outcome.failures_seen
+    );
+    for violation in &outcome.violations {
+        println!("VIOLATION {violation}");
+    }
+}

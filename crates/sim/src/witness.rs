@@ -1,0 +1,507 @@
+//! What an observer outside of all processes sees, and what it finds wrong while it happens.
+//!
+//! Checked here, at the moment of the event:
+//! - W-1: a task runs no more often than its retries and the deaths that it met allow.
+//! - W-2: the calls of one caller begin in their order, in each life of an actor.
+//! - W-3: an actor has one process at a time.
+//! - W-4: a failure that a program gets has a reason that really happened.
+//! - W-5: a value is the one of its object, and its memory is not written to while it is read.
+//! - W-7: an object that a program reads is in the store.
+//! - W-6: an object that a program holds is known to its owner (while nobody crashes).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use whipray_proto::failure::{DeathKind, Failure, FailureKind};
+use whipray_proto::{ActorId, ObjectId, PlacementGroupId, TaskId, WorkerId};
+
+use crate::scenario::ActorOptions;
+
+/// One invocation, from its submission on.
+#[derive(Clone, Debug, Default)]
+pub struct TaskRecord {
+    pub owner: usize,
+    pub actor: Option<ActorId>,
+    /// The place among the calls of its owner to its actor.
+    pub place: u64,
+    pub max_retries: i32,
+    pub retries_exceptions: bool,
+    pub parent: Option<TaskId>,
+    pub is_cancelled: bool,
+    pub cancels_children: bool,
+    /// Whether the caller's handle keeps the actor alive.
+    pub is_weak: bool,
+    pub pushed_to: Vec<usize>,
+    /// Process and attempt of each time that it began.
+    pub begun: Vec<(usize, u32)>,
+    pub raised: u32,
+    /// How often it was handed back, because arguments were not in the store.
+    pub handed_back: u32,
+    /// The placement group that it runs in.
+    pub group: Option<PlacementGroupId>,
+}
+
+/// One actor.
+#[derive(Clone, Debug)]
+pub struct ActorRecord {
+    pub owner: usize,
+    pub options: ActorOptions,
+    pub is_kill_asked: bool,
+    pub has_raised: bool,
+    pub has_exited: bool,
+    /// The control has ended it; its process may live a moment longer.
+    pub is_ended: bool,
+    /// Processes that it has or had, in order.
+    pub lives: Vec<usize>,
+    /// Lives that ended, some of them before they had a process.
+    pub ended_lives: u32,
+    /// The placement group that it lives in.
+    pub group: Option<PlacementGroupId>,
+    /// For each caller the last place that began, in this life.
+    begun_places: BTreeMap<usize, u64>,
+    /// For each caller the last place that was given out.
+    places: BTreeMap<usize, u64>,
+}
+
+/// A range of the arena, or of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub size_bytes: u64,
+    pub object: ObjectId,
+}
+
+/// Files lie behind the arena, each at a distance of its own.
+const FILE_DISTANCE: u64 = 1 << 40;
+
+/// Where a part of a file is for the witness; of the arena, where there is no path.
+pub fn place(path: &str, offset: u64) -> u64 {
+    let file: u64 = path.parse().unwrap_or(0);
+    FILE_DISTANCE * file + offset
+}
+
+/// The observer.
+#[derive(Default)]
+pub struct Witness {
+    pub tasks: BTreeMap<TaskId, TaskRecord>,
+    pub actors: BTreeMap<ActorId, ActorRecord>,
+    pub object_owners: BTreeMap<ObjectId, usize>,
+    pub freed: BTreeSet<ObjectId>,
+    /// Objects whose copy was lost.
+    pub lost: BTreeSet<ObjectId>,
+    pub processes: BTreeMap<WorkerId, usize>,
+    /// Processes that are gone, in order or not.
+    pub gone: BTreeSet<usize>,
+    arena: BTreeMap<u64, Block>,
+    /// Counts what was written to disk.
+    pub spilled: u64,
+    views: BTreeMap<(usize, ObjectId), (u64, u32)>,
+    /// Processes whose connection to the node has ended.
+    pub cut_off: BTreeSet<usize>,
+    pub has_crashes: bool,
+    /// Connections end between processes that live on.
+    pub has_cuts: bool,
+    /// Placement groups with the process that created each, and whether it has removed it.
+    pub groups: BTreeMap<PlacementGroupId, (usize, bool)>,
+    /// Objects that become ready with a group.
+    pub group_objects: BTreeMap<ObjectId, PlacementGroupId>,
+    pub violations: Vec<String>,
+    pub failures_seen: BTreeMap<String, u64>,
+    pub tasks_begun: u64,
+    pub values_read: u64,
+}
+
+impl Witness {
+    pub fn violation(&mut self, text: String) {
+        self.violations.push(text);
+    }
+
+    // ---- tasks and actors
+
+    /// An owner sends a task to a worker.
+    pub fn pushed(&mut self, task: TaskId, to: WorkerId) {
+        if let (Some(record), Some(process)) = (self.tasks.get_mut(&task), self.processes.get(&to))
+        {
+            record.pushed_to.push(*process);
+        }
+    }
+
+    pub fn begun(&mut self, task: TaskId, attempt: u32, process: usize) {
+        self.tasks_begun += 1;
+        let Some(record) = self.tasks.get_mut(&task) else {
+            return self.violation(format!("a task {task} runs that nobody submitted"));
+        };
+        record.begun.push((process, attempt));
+        let times = record.begun.len() as i64;
+        let raises = if record.retries_exceptions {
+            i64::from(record.raised)
+        } else {
+            0
+        };
+        let deaths = record
+            .pushed_to
+            .iter()
+            .filter(|process| self.gone.contains(process))
+            .count() as i64;
+        // What was lost had perhaps this task among those that make it.
+        let losses = self.lost.len() as i64;
+        let causes = deaths + raises + losses;
+        let reasons = if record.max_retries < 0 {
+            causes
+        } else {
+            causes.min(i64::from(record.max_retries))
+        };
+        // One death may meet a task that waited behind another one, which is charged with it; from
+        // then on it runs alone.
+        let uncharged = i64::from(record.max_retries != 0 && deaths > 0);
+        let handed_back = i64::from(record.handed_back);
+        if times > 1 + reasons + uncharged + handed_back && !self.has_cuts {
+            let text = format!(
+                "W-1: task {task} begins for the {times}th time (max_retries {}, {deaths} deaths, \
+                 {raises} raises); ran in {:?}",
+                record.max_retries, record.begun
+            );
+            self.violation(text);
+        }
+        self.check_order(task, attempt, process);
+    }
+
+    fn check_order(&mut self, task: TaskId, attempt: u32, process: usize) {
+        let Some(record) = self.tasks.get(&task) else {
+            return;
+        };
+        let (place, owner) = (record.place, record.owner);
+        // One that is tried again after an exception, or because of what was lost, takes its place
+        // behind those that came later.
+        let is_late =
+            record.raised > 0 && attempt > 0 || record.handed_back > 0 || !self.lost.is_empty();
+        let Some(actor) = record.actor else { return };
+        let Some(entry) = self.actors.get_mut(&actor) else {
+            return;
+        };
+        if entry.lives.last() != Some(&process) {
+            let text = format!("W-3: call {task} begins in process {process}, not its actor's");
+            return self.violation(text);
+        }
+        if is_late {
+            return;
+        }
+        let last = entry.begun_places.entry(owner).or_insert(0);
+        if place <= *last {
+            let text = format!(
+                "W-2: call {task} of process {owner} with place {place} begins after place {last}"
+            );
+            return self.violation(text);
+        }
+        *last = place;
+    }
+
+    /// A program creates an actor.
+    pub fn created(&mut self, actor: ActorId, owner: usize, options: ActorOptions) {
+        let record = ActorRecord {
+            owner,
+            options,
+            is_kill_asked: false,
+            has_raised: false,
+            has_exited: false,
+            is_ended: false,
+            lives: Vec::new(),
+            ended_lives: 0,
+            group: None,
+            begun_places: BTreeMap::new(),
+            places: BTreeMap::new(),
+        };
+        self.actors.insert(actor, record);
+    }
+
+    /// The node says that a life of an actor is over.
+    pub fn life_ended(&mut self, actor: &ActorId) {
+        if let Some(record) = self.actors.get_mut(actor) {
+            record.ended_lives += 1;
+        }
+    }
+
+    /// The place of the next call of `caller` to an actor.
+    pub fn next_place(&mut self, actor: ActorId, caller: usize) -> u64 {
+        let Some(record) = self.actors.get_mut(&actor) else {
+            return 0;
+        };
+        let place = record.places.entry(caller).or_default();
+        *place += 1;
+        *place
+    }
+
+    /// A process becomes an actor.
+    pub fn actor_starts(&mut self, actor: ActorId, incarnation: u32, process: usize) {
+        let Some(entry) = self.actors.get_mut(&actor) else {
+            return self.violation(format!("actor {actor} starts, and nobody created it"));
+        };
+        let before = entry.lives.last().copied();
+        let count = entry.lives.len();
+        let restarts = entry.options.max_restarts;
+        entry.lives.push(process);
+        entry.begun_places.clear();
+        if let Some(before) = before
+            && !self.gone.contains(&before)
+        {
+            self.violation(format!(
+                "W-3: actor {actor} starts in process {process}, and lives in {before}"
+            ));
+        }
+        if restarts >= 0 && count as i64 > i64::from(restarts) {
+            self.violation(format!(
+                "actor {actor} starts for the {}th time, with max_restarts {restarts}",
+                count + 1
+            ));
+        }
+        if incarnation < count as u32 {
+            self.violation(format!(
+                "actor {actor} has incarnation {incarnation} in its {}th process",
+                count + 1
+            ));
+        }
+    }
+
+    // ---- failures
+
+    /// A program got a failure of the engine in the place of a value.
+    pub fn failed(&mut self, object: ObjectId, failure: &Failure, reader: usize) {
+        let kind = failure.kind();
+        *self.failures_seen.entry(format!("{kind:?}")).or_default() += 1;
+        if let Err(why) = self.judge(object, failure, reader) {
+            self.violation(format!(
+                "W-4: process {reader} gets {kind:?} for {object}: {why}; it says: {}",
+                failure.message
+            ));
+        }
+    }
+
+    fn judge(&self, object: ObjectId, failure: &Failure, reader: usize) -> Result<(), String> {
+        let need = |is_so: bool, why: &str| if is_so { Ok(()) } else { Err(why.to_owned()) };
+        let task = self.tasks.get(&object.task());
+        match failure.kind() {
+            FailureKind::WorkerCrashed | FailureKind::OutOfMemory => {
+                let Some(task) = task else {
+                    return Err("it is the result of no task".into());
+                };
+                let deaths: BTreeSet<usize> = task
+                    .pushed_to
+                    .iter()
+                    .copied()
+                    .filter(|p| self.gone.contains(p))
+                    .collect();
+                let raised = if task.retries_exceptions {
+                    task.raised as usize
+                } else {
+                    0
+                };
+                let allowed = usize::try_from(task.max_retries)
+                    .map_err(|_| "it has retries without end".to_owned())?;
+                need(
+                    !deaths.is_empty() && deaths.len() + raised > allowed,
+                    &format!("{} deaths met it, of {} allowed", deaths.len(), allowed),
+                )
+            }
+            FailureKind::TaskCancelled => {
+                need(self.is_cancelled(&object.task()), "nobody cancelled it")
+            }
+            FailureKind::ActorDied => self.judge_actor_death(object, failure),
+            FailureKind::ActorUnavailable => {
+                let actor = self.actors.get(&object.task().actor());
+                let has_died = actor.is_some_and(|actor| actor.ended_lives > 0);
+                need(
+                    has_died || self.has_cuts,
+                    "no process of the actor has died",
+                )
+            }
+            FailureKind::ObjectLost | FailureKind::ReferenceDeleted => need(
+                self.has_crashes || self.freed.contains(&object) || !self.lost.is_empty(),
+                "nobody crashed",
+            ),
+            FailureKind::UnreconstructablePut
+            | FailureKind::UnreconstructableNoRetries
+            | FailureKind::UnreconstructableAttempts
+            | FailureKind::UnreconstructableNotFound
+            | FailureKind::UnreconstructableCancelled => {
+                need(!self.lost.is_empty(), "nothing was lost")
+            }
+            FailureKind::OwnerDied => {
+                let owner = self.object_owners.get(&object);
+                need(
+                    owner.is_some_and(|owner| self.gone.contains(owner)),
+                    "its owner is alive",
+                )
+            }
+            FailureKind::NodeDied => need(self.cut_off.contains(&reader), "its node is there"),
+            FailureKind::ObjectFreed => need(self.freed.contains(&object), "nobody freed it"),
+            FailureKind::TaskGroupRemoved => {
+                let of_task = task.and_then(|task| task.group);
+                let of_object = self.group_objects.get(&object).copied();
+                need(
+                    self.is_group_over(of_task.or(of_object)),
+                    "its placement group is there",
+                )
+            }
+            FailureKind::ActorUnschedulable => {
+                let actor = self.actors.get(&object.task().actor());
+                let group = actor.and_then(|actor| actor.group);
+                need(self.is_group_over(group), "its placement group is there")
+            }
+            other => Err(format!("{other:?} is not to happen here")),
+        }
+    }
+
+    /// Whether a group was removed, or is about to be with the driver that created it.
+    fn is_group_over(&self, group: Option<PlacementGroupId>) -> bool {
+        let record = group.and_then(|group| self.groups.get(&group));
+        record.is_some_and(|(owner, is_removed)| *is_removed || self.gone.contains(owner))
+            || group.is_some() && self.has_cuts
+    }
+
+    fn is_cancelled(&self, task: &TaskId) -> bool {
+        let Some(record) = self.tasks.get(task) else {
+            return false;
+        };
+        record.is_cancelled
+            || record
+                .parent
+                .is_some_and(|parent| self.cancels_children(&parent))
+    }
+
+    fn cancels_children(&self, task: &TaskId) -> bool {
+        let Some(record) = self.tasks.get(task) else {
+            return false;
+        };
+        record.cancels_children
+            || record
+                .parent
+                .is_some_and(|parent| self.cancels_children(&parent))
+    }
+
+    /// The store does not know an object that a program reads.
+    pub fn not_in_store(&mut self, object: ObjectId, reader: usize) {
+        let owner_gone = self
+            .object_owners
+            .get(&object)
+            .is_none_or(|it| self.gone.contains(it));
+        let is_excused = self.freed.contains(&object) || !self.lost.is_empty();
+        if !owner_gone && !is_excused && !self.has_crashes {
+            self.violation(format!(
+                "W-7: process {reader} does not find {object} in the store"
+            ));
+        }
+    }
+
+    fn judge_actor_death(&self, object: ObjectId, failure: &Failure) -> Result<(), String> {
+        let actor = object.task().actor();
+        let Some(record) = self.actors.get(&actor) else {
+            return Err("it is no call of an actor".to_owned());
+        };
+        let need = |is_so: bool, why: &str| if is_so { Ok(()) } else { Err(why.to_owned()) };
+        let deaths = i64::from(record.ended_lives);
+        let owner_gone = self.gone.contains(&record.owner);
+        match failure.cause.as_ref().map(|cause| cause.kind()) {
+            Some(DeathKind::Killed) => need(record.is_kill_asked, "nobody killed it"),
+            Some(DeathKind::ConstructorFailed) => need(record.has_raised, "nothing raised"),
+            Some(DeathKind::ActorExit) => need(record.has_exited, "it did not exit"),
+            Some(DeathKind::OwnerDied) => {
+                need(owner_gone || self.has_crashes, "its owner is alive")
+            }
+            Some(DeathKind::OutOfScope) => {
+                let is_weak = self
+                    .tasks
+                    .get(&object.task())
+                    .is_some_and(|task| task.is_weak);
+                need(is_weak || self.has_crashes, "the caller holds a handle")
+            }
+            Some(DeathKind::PlacementGroupRemoved) => need(
+                self.is_group_over(record.group),
+                "its placement group is there",
+            ),
+            Some(DeathKind::StartFailed) => need(self.has_crashes, "nothing crashed"),
+            Some(_) => need(
+                deaths > i64::from(record.options.max_restarts.max(0))
+                    || record.has_exited
+                    || record.is_kill_asked,
+                "it has restarts left",
+            ),
+            None => Err("it has no cause".to_owned()),
+        }
+    }
+
+    // ---- memory
+
+    /// A process writes a new object.
+    pub fn writes(&mut self, process: usize, object: ObjectId, offset: u64, size_bytes: u64) {
+        let end = offset + size_bytes;
+        let overlapping: Vec<u64> = self
+            .arena
+            .range(..end)
+            .filter(|(start, block)| **start + block.size_bytes > offset)
+            .map(|(start, _)| *start)
+            .collect();
+        for start in overlapping {
+            let reader = self
+                .views
+                .iter()
+                .find(|((reader, _), (at, _))| *at == start && !self.gone.contains(reader));
+            if let Some(((reader, read), _)) = reader {
+                let text = format!(
+                    "W-5: process {process} writes {object} at {offset}, where process {reader} \
+                     reads {read}"
+                );
+                self.violation(text);
+            }
+            self.arena.remove(&start);
+        }
+        self.arena.insert(offset, Block { size_bytes, object });
+        self.view(process, object, offset);
+    }
+
+    /// A process maps an object.
+    pub fn reads(&mut self, process: usize, object: ObjectId, offset: u64) {
+        self.values_read += 1;
+        match self.arena.get(&offset) {
+            Some(block) if block.object == object => {}
+            other => {
+                let text = format!(
+                    "W-5: process {process} reads {object} at {offset}, and finds {other:?}"
+                );
+                self.violation(text);
+            }
+        }
+        self.view(process, object, offset);
+    }
+
+    /// What lies at a place.
+    pub fn block(&self, offset: u64) -> Option<Block> {
+        self.arena.get(&offset).copied()
+    }
+
+    /// The disk has copied something.
+    pub fn copied(&mut self, offset: u64, block: Block) {
+        self.spilled += 1;
+        self.arena.insert(offset, block);
+    }
+
+    fn view(&mut self, process: usize, object: ObjectId, offset: u64) {
+        let view = self.views.entry((process, object)).or_insert((offset, 0));
+        // The second copy of a task's result lies elsewhere; the first one is seldom mapped still.
+        view.0 = offset;
+        view.1 += 1;
+    }
+
+    /// A process unmaps an object.
+    pub fn unviewed(&mut self, process: usize, object: ObjectId) {
+        if let Some(view) = self.views.get_mut(&(process, object)) {
+            view.1 -= 1;
+            if view.1 == 0 {
+                self.views.remove(&(process, object));
+            }
+        }
+    }
+
+    /// A process is gone, and its mappings with it.
+    pub fn process_gone(&mut self, process: usize) {
+        self.gone.insert(process);
+        self.views.retain(|(viewer, _), _| *viewer != process);
+    }
+}

@@ -1,0 +1,21 @@
+//! What lies where in the arena and on disk, and for how long. Pure: nothing here touches the memory
+//! or a file.
+
+mod allocator;
+mod candidates;
+mod commitment;
+mod creating;
+mod disk;
+mod table;
+mod validate;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use allocator::Allocator;
+pub use commitment::{Commitment, Extent, HUGE_PAGE_BYTES};
+pub use creating::CreateError;
+pub use disk::SpillSettings;
+pub use table::{ClientId, ObjectTable, Pinned, Usage};
+pub use work::{DiskError, DiskJob, Micros, Piece, Room, Work};

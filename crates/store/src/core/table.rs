@@ -1,0 +1,352 @@
+//! Which objects there are, who writes, reads and owns them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use whipray_proto::{ObjectId, WorkerId};
+
+use super::allocator::Allocator;
+use super::candidates::{Candidates, Class};
+use super::commitment::Commitment;
+use super::creating::Waiting;
+use super::disk::{Copy, Disk, SpillSettings};
+use super::work::{Micros, Work};
+
+/// A connected process, by the number that its node gave it.
+pub type ClientId = u64;
+
+/// What is in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// In the arena.
+    pub used_bytes: u64,
+    pub capacity_bytes: u64,
+    pub objects: u64,
+    /// In files alone.
+    pub spilled_bytes: u64,
+    pub spilled_objects: u64,
+}
+
+/// Where a pinned object lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    pub object: ObjectId,
+    /// In the arena, or in the file.
+    pub offset: u64,
+    pub size_bytes: u64,
+    /// The file, where the object is not in the arena.
+    pub path: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// `writer` fills it. `freed_by`: this process let go of it before the seal, which says whether
+    /// it was the owner.
+    Writing {
+        writer: ClientId,
+        freed_by: Option<WorkerId>,
+    },
+    /// Readable; lives until its owner frees it.
+    Sealed { owner: WorkerId, seal: u64 },
+    /// Freed by its owner; lives until the last pin goes, and the disk is done with it.
+    Freed,
+}
+
+/// An object has room in the arena, or a copy on disk, or both.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub size_bytes: u64,
+    /// Of all clients together.
+    pub pins: u32,
+    pub state: State,
+    /// The offset in the arena.
+    pub room: Option<u64>,
+    pub copy: Option<Copy>,
+    /// It is being written to disk: it keeps its room, whoever lets go of it.
+    pub is_spilling: bool,
+    /// The client that made it and keeps its own mapping, until it is asked to let go of it.
+    pub keeper: Option<ClientId>,
+    /// How it is listed among the candidates.
+    pub class: Option<Class>,
+}
+
+/// All objects of one node: those in its arena and those on its disk.
+///
+/// An object exists while its owner has not freed it, or someone has a pin on it. Whatever names an
+/// unknown object is ignored: a free may meet a pin that is on its way.
+pub struct ObjectTable {
+    pub(super) allocator: Allocator,
+    pub(super) commitment: Commitment,
+    pub(super) entries: FxHashMap<ObjectId, Entry>,
+    pub(super) pins: FxHashMap<ClientId, FxHashMap<ObjectId, u32>>,
+    pub(super) owned: FxHashMap<WorkerId, FxHashSet<ObjectId>>,
+    /// Counts seals, so that the oldest objects can be told.
+    seals: u64,
+    pub(super) candidates: Candidates,
+    /// Requests for room, in the order in which they came.
+    pub(super) waiting: VecDeque<Waiting>,
+    /// Clients that were asked to release mappings may take until then.
+    pub(super) release_until: Micros,
+    pub(super) disk: Disk,
+    pub(super) work: Vec<Work>,
+}
+
+impl ObjectTable {
+    /// An empty table over an arena of `capacity_bytes`. Without settings for it nothing is ever
+    /// written to disk.
+    pub fn new(capacity_bytes: u64, spilling: Option<SpillSettings>) -> Self {
+        Self {
+            allocator: Allocator::new(capacity_bytes),
+            commitment: Commitment::new(capacity_bytes),
+            entries: FxHashMap::default(),
+            pins: FxHashMap::default(),
+            owned: FxHashMap::default(),
+            seals: 0,
+            candidates: Candidates::default(),
+            waiting: VecDeque::new(),
+            release_until: 0,
+            disk: Disk::new(spilling),
+            work: Vec::new(),
+        }
+    }
+
+    /// What there is to do after the last events; nothing, nearly always.
+    pub fn take_work(&mut self) -> Vec<Work> {
+        std::mem::take(&mut self.work)
+    }
+
+    /// Whether [`Self::take_work`] has something.
+    pub fn has_work(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// Makes an object readable and gives it to `owner`. Returns whether `client` was its writer.
+    pub fn seal(
+        &mut self,
+        client: ClientId,
+        object: ObjectId,
+        owner: WorkerId,
+        unpin: bool,
+    ) -> bool {
+        let Some(entry) = self.entries.get_mut(&object) else {
+            return false;
+        };
+        let State::Writing { writer, freed_by } = entry.state else {
+            return false;
+        };
+        if writer != client {
+            return false;
+        }
+        if freed_by == Some(owner) {
+            entry.state = State::Freed;
+        } else {
+            self.seals += 1;
+            let seal = self.seals;
+            entry.state = State::Sealed { owner, seal };
+            entry.keeper = (!unpin).then_some(client);
+            self.owned.entry(owner).or_default().insert(object);
+        }
+        if unpin {
+            self.unpin(client, object);
+        } else {
+            self.list(object);
+        }
+        true
+    }
+
+    /// Where an object lies, pinned once more for `client`; `None` where there is no such object.
+    ///
+    /// Also before its seal: the seal and the pin travel on different sockets, and whoever can name
+    /// an object was told of it after it was written.
+    pub fn pin(&mut self, client: ClientId, object: ObjectId) -> Option<Pinned> {
+        let entry = self.entries.get_mut(&object)?;
+        let (offset, path) = match (entry.room, &entry.copy) {
+            (Some(offset), _) => (offset, None),
+            (None, Some(copy)) => (copy.offset, Some(self.disk.path(copy.file)?)),
+            (None, None) => return None,
+        };
+        entry.pins = entry.pins.checked_add(1)?;
+        *self
+            .pins
+            .entry(client)
+            .or_default()
+            .entry(object)
+            .or_insert(0) += 1;
+        let size_bytes = entry.size_bytes;
+        self.list(object);
+        Some(Pinned {
+            object,
+            offset,
+            size_bytes,
+            path,
+        })
+    }
+
+    /// Takes one pin of `client` back. A pin that it does not have is ignored, and so is the last
+    /// one of a writer: the seal, or the end of the writer, decides there.
+    pub fn unpin(&mut self, client: ClientId, object: ObjectId) {
+        let Some(entry) = self.entries.get_mut(&object) else {
+            return;
+        };
+        let is_writer = matches!(entry.state, State::Writing { writer, .. } if writer == client);
+        let Some(held) = self.pins.get_mut(&client) else {
+            return;
+        };
+        let Some(count) = held.get_mut(&object) else {
+            return;
+        };
+        if is_writer && *count == 1 {
+            return;
+        }
+        *count -= 1;
+        if *count == 0 {
+            held.remove(&object);
+            entry.keeper = entry.keeper.filter(|keeper| *keeper != client);
+        }
+        self.drop_pins(object, 1);
+    }
+
+    /// `owner` let go of an object of its own; those of others are left alone.
+    pub fn free(&mut self, owner: WorkerId, object: ObjectId) {
+        let Some(entry) = self.entries.get_mut(&object) else {
+            return;
+        };
+        match entry.state {
+            State::Writing { writer, .. } => {
+                entry.state = State::Writing {
+                    writer,
+                    freed_by: Some(owner),
+                };
+            }
+            State::Sealed { owner: known, .. } if known != owner => {}
+            State::Sealed { .. } => {
+                self.unlist(object);
+                if let Some(entry) = self.entries.get_mut(&object) {
+                    entry.state = State::Freed;
+                }
+                self.disown(owner, object);
+                self.drop_pins(object, 0);
+            }
+            State::Freed => {}
+        }
+    }
+
+    /// A client's process is gone: what it was writing goes, its pins, and its requests.
+    pub fn client_gone(&mut self, client: ClientId) {
+        self.waiting.retain(|waiting| waiting.client != client);
+        self.abandon_jobs(client);
+        for (object, count) in self.pins.remove(&client).unwrap_or_default() {
+            let Some(entry) = self.entries.get_mut(&object) else {
+                continue;
+            };
+            if matches!(entry.state, State::Writing { writer, .. } if writer == client) {
+                entry.state = State::Freed;
+            }
+            entry.keeper = entry.keeper.filter(|keeper| *keeper != client);
+            self.drop_pins(object, count);
+        }
+    }
+
+    /// An owner is gone: all that it owns is free.
+    pub fn owner_gone(&mut self, owner: WorkerId) {
+        for object in self.owned.remove(&owner).unwrap_or_default() {
+            self.free(owner, object);
+        }
+    }
+
+    /// What is in the store.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            used_bytes: self.allocator.used(),
+            capacity_bytes: self.allocator.capacity(),
+            objects: self.entries.len() as u64,
+            spilled_bytes: self.disk.spilled_bytes,
+            spilled_objects: self.disk.spilled_objects,
+        }
+    }
+
+    fn drop_pins(&mut self, object: ObjectId, count: u32) {
+        let Some(entry) = self.entries.get_mut(&object) else {
+            return;
+        };
+        entry.pins = entry.pins.saturating_sub(count);
+        if entry.pins == 0 && entry.state == State::Freed && !entry.is_spilling {
+            self.discard(object);
+        } else {
+            self.list(object);
+        }
+    }
+
+    /// Forgets an object, and gives back what it takes.
+    pub(super) fn discard(&mut self, object: ObjectId) {
+        self.unlist(object);
+        let Some(entry) = self.entries.remove(&object) else {
+            return;
+        };
+        match entry.room {
+            Some(offset) => self.allocator.release(offset, entry.size_bytes),
+            None => self.disk.on_unspilled(entry.size_bytes),
+        }
+        if let Some(copy) = entry.copy {
+            self.drop_copy(copy);
+        }
+        if let State::Sealed { owner, .. } = entry.state {
+            self.disown(owner, object);
+        }
+    }
+
+    fn disown(&mut self, owner: WorkerId, object: ObjectId) {
+        if let Some(objects) = self.owned.get_mut(&owner) {
+            objects.remove(&object);
+            if objects.is_empty() {
+                self.owned.remove(&owner);
+            }
+        }
+    }
+
+    /// Lists an object among the candidates, or takes it from the list, as its state now says.
+    pub(super) fn list(&mut self, object: ObjectId) {
+        let Some(entry) = self.entries.get_mut(&object) else {
+            return;
+        };
+        let State::Sealed { seal, .. } = entry.state else {
+            return;
+        };
+        let class = entry.class_now();
+        if class == entry.class {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut entry.class, class) {
+            self.candidates.remove(before, seal);
+        }
+        if let Some(now) = class {
+            self.candidates.insert(now, seal, object);
+        }
+    }
+
+    fn unlist(&mut self, object: ObjectId) {
+        if let Some(entry) = self.entries.get_mut(&object)
+            && let State::Sealed { seal, .. } = entry.state
+            && let Some(class) = entry.class.take()
+        {
+            self.candidates.remove(class, seal);
+        }
+    }
+}
+
+impl Entry {
+    /// What it would take for this object to leave the arena; `None` where it cannot.
+    pub fn class_now(&self) -> Option<Class> {
+        let is_sealed = matches!(self.state, State::Sealed { .. });
+        if !is_sealed || self.is_spilling || self.room.is_none() {
+            return None;
+        }
+        match (self.pins, &self.copy, self.keeper) {
+            (0, Some(_), _) => Some(Class::Copied),
+            (0, None, _) => Some(Class::Unread),
+            (1, _, Some(_)) => Some(Class::Kept),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What must hold after every event; for tests and the simulation.
+
+use rustc_hash::FxHashMap;
+
+use super::table::{ObjectTable, State};
+
+impl ObjectTable {
+    /// Checks the table.
+    ///
+    /// # Errors
+    /// What does not hold: OS-1, a range in use belongs to one object; OS-2, pins add up; OS-3, a
+    /// freed object lives by its pins; OS-4, a sealed object is its owner's; OS-5, an object lies
+    /// somewhere; OS-6, whoever can leave the arena is listed for it; OS-7, a file lives by the
+    /// objects in it.
+    pub fn validate(&self) -> Result<(), String> {
+        self.validate_room()?;
+        self.validate_entries()?;
+        self.validate_files()?;
+        match self
+            .owned
+            .values()
+            .flatten()
+            .find(|it| !self.entries.contains_key(*it))
+        {
+            Some(object) => Err(format!("OS-4: {object} is owned, and not there")),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_room(&self) -> Result<(), String> {
+        let inside = self.entries.values().filter(|entry| entry.room.is_some());
+        let room: u64 = inside
+            .map(|entry| entry.size_bytes.max(1).next_multiple_of(64))
+            .sum();
+        let used = self.allocator.used();
+        if room != used {
+            return Err(format!(
+                "OS-1: {used} bytes are in use, by objects of {room} bytes"
+            ));
+        }
+        let mut ranges: Vec<(u64, u64)> = self
+            .entries
+            .values()
+            .filter_map(|entry| Some((entry.room?, entry.size_bytes)))
+            .collect();
+        ranges.sort_unstable();
+        match ranges.windows(2).find(|two| two[0].0 + two[0].1 > two[1].0) {
+            Some(two) => Err(format!("OS-1: {:?} and {:?} overlap", two[0], two[1])),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_entries(&self) -> Result<(), String> {
+        let mut listed = 0;
+        for (object, entry) in &self.entries {
+            let pins: u32 = self.pins.values().filter_map(|held| held.get(object)).sum();
+            if pins != entry.pins {
+                return Err(format!("OS-2: {object} has {} pins, of {pins}", entry.pins));
+            }
+            if entry.state == State::Freed && entry.pins == 0 && !entry.is_spilling {
+                return Err(format!("OS-3: {object} is free, and not gone"));
+            }
+            if entry.room.is_none() && entry.copy.is_none() {
+                return Err(format!("OS-5: {object} lies nowhere"));
+            }
+            let owned = |owner| {
+                self.owned
+                    .get(&owner)
+                    .is_some_and(|its| its.contains(object))
+            };
+            if let State::Sealed { owner, seal } = entry.state {
+                if !owned(owner) {
+                    return Err(format!("OS-4: {object} is not among those of {owner}"));
+                }
+                let is_listed = entry
+                    .class
+                    .is_some_and(|class| self.candidates.has(class, seal, object));
+                if entry.class != entry.class_now() || entry.class.is_some() != is_listed {
+                    return Err(format!("OS-6: {object} is listed as {:?}", entry.class));
+                }
+                listed += usize::from(is_listed);
+            }
+        }
+        if listed == self.candidates.len() {
+            return Ok(());
+        }
+        Err(format!(
+            "OS-6: {} objects are listed, {listed} of them are there",
+            self.candidates.len()
+        ))
+    }
+
+    fn validate_files(&self) -> Result<(), String> {
+        let mut copies: FxHashMap<u64, u32> = FxHashMap::default();
+        let (mut spilled_objects, mut spilled_bytes) = (0, 0);
+        for entry in self.entries.values() {
+            if let Some(copy) = entry.copy {
+                *copies.entry(copy.file).or_default() += 1;
+            }
+            if entry.room.is_none() {
+                spilled_objects += 1;
+                spilled_bytes += entry.size_bytes;
+            }
+        }
+        let live: FxHashMap<u64, u32> = self.disk.live().collect();
+        if live != copies {
+            return Err(format!(
+                "OS-7: files have {live:?} objects, of which {copies:?} are there"
+            ));
+        }
+        if (spilled_objects, spilled_bytes) != (self.disk.spilled_objects, self.disk.spilled_bytes)
+        {
+            return Err("OS-7: the count of spilled objects is wrong".to_owned());
+        }
+        let writing = self.disk.spilling();
+        let spilling = self.entries.values().filter(|entry| entry.is_spilling);
+        if writing == spilling.count() {
+            return Ok(());
+        }
+        Err("OS-7: an object is written to disk, and by no job".to_owned())
+    }
+}

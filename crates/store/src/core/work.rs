@@ -1,0 +1,74 @@
+//! What the table of objects asks of the world around it.
+
+use std::sync::Arc;
+
+use whipray_proto::ObjectId;
+
+use super::commitment::Extent;
+use super::creating::CreateError;
+use super::table::ClientId;
+
+/// Microseconds since some moment; the clock of whoever calls.
+pub type Micros = u64;
+
+/// Where a new object is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Room {
+    Arena {
+        offset: u64,
+        /// How many bytes of it, up to the end of its last huge page, have no memory yet: the writer
+        /// is to provide it. Zero for all but large objects in room that was never used.
+        cold_bytes: u64,
+    },
+    /// A file of the object's size, for what the arena cannot take.
+    File { path: Arc<str> },
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// Answer a request for room.
+    Answer {
+        client: ClientId,
+        request: u64,
+        outcome: Result<Room, CreateError>,
+    },
+    /// This range of the arena is to get memory before it is used.
+    ProvideMemory(Extent),
+    /// These objects are needed out of the arena; the client, who put them, is to let go of the
+    /// mappings that it keeps for itself alone.
+    Release {
+        client: ClientId,
+        objects: Vec<ObjectId>,
+    },
+    Disk(DiskJob),
+}
+
+/// A part of the arena that goes into a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub arena_offset: u64,
+    pub file_offset: u64,
+    pub length: u64,
+}
+
+/// Something for the threads that use the disk. The first two are answered with the file's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskJob {
+    /// Write sealed objects into one new file.
+    Write { file: u64, pieces: Vec<Piece> },
+    /// Make a file with room for one object, which its maker writes.
+    Reserve { file: u64, size_bytes: u64 },
+    /// Remove a file that nobody needs any more.
+    Remove { path: Arc<str> },
+}
+
+/// Why a file could not be written. The text is what the user reads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiskError {
+    /// Every place for spilled objects is full.
+    #[error("{0}")]
+    Full(String),
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,338 @@
+//! How tasks of ours end: answers, retries, crashes, the deaths of actors.
+
+use whipray_proto::failure::{Failure, FailureKind};
+use whipray_proto::messages::actor::{ActorState, ActorUpdate};
+use whipray_proto::messages::lease::{LeaseGranted, LeaseLost, LeasePending, LeaseRefused};
+use whipray_proto::task::{TaskKind, TaskOutcome, TaskReply};
+use whipray_proto::{DeathCause, ObjectValue, References, TaskId, WorkerAddress, WorkerId};
+
+use crate::core::Core;
+use crate::core::cancelling::Cancellation;
+use crate::core::effect::{DriverEvent, Effect};
+use crate::core::tasks::Micros;
+
+impl Core {
+    pub(super) fn on_reply(&mut self, from: &WorkerAddress, reply: TaskReply, now: Micros) {
+        let own: Vec<References> = if from.worker == self.me.worker {
+            let values = reply.returns.iter();
+            values.filter_map(|value| value.contained.clone()).collect()
+        } else {
+            Vec::new()
+        };
+        if let Some(late) = self.take_reply(from, reply, now) {
+            // The news of its worker's death overtook it; the task was tried again, or has failed.
+            if let Some(kept) = &late.kept {
+                self.objects.register_kept(kept, from, &mut self.effects);
+            }
+            for (index, value) in (1u32..).zip(&late.returns) {
+                let object = late.task.return_id(index);
+                self.objects
+                    .refuse(object, value, from.worker, &mut self.effects);
+            }
+        }
+        for references in own {
+            self.objects.release_arrived(&references, &mut self.effects);
+        }
+    }
+
+    /// Takes an answer in; gives it back where nobody waits for it.
+    pub(super) fn take_reply(
+        &mut self,
+        from: &WorkerAddress,
+        reply: TaskReply,
+        now: Micros,
+    ) -> Option<TaskReply> {
+        let task = reply.task;
+        let outcome = reply.outcome();
+        let Some(entry) = self.tasks.tasks.get(&task) else {
+            return Some(reply);
+        };
+        let class = entry.class;
+        let is_actor = entry.spec.kind() == TaskKind::ActorMethod;
+        if matches!(outcome, TaskOutcome::Returned) && !is_actor {
+            self.durations.learn(entry.spec.function, reply.duration_us);
+        }
+        let was_under_way = if is_actor {
+            self.actors.take_in_flight(&task.actor(), &task)
+        } else {
+            self.tasks.take_in_flight(
+                &from.worker,
+                &task,
+                &self.durations,
+                outcome == TaskOutcome::HandedBack,
+                now,
+                &mut self.effects,
+            )
+        };
+        if !was_under_way {
+            return Some(reply);
+        }
+        if let Some(kept) = &reply.kept {
+            self.objects.register_kept(kept, from, &mut self.effects);
+        }
+        match outcome {
+            TaskOutcome::Returned | TaskOutcome::Raised => {
+                self.end(task, reply.returns, from.worker, now);
+            }
+            TaskOutcome::RaisedRetryable => {
+                if self.retry(task, now) {
+                    // Items of a generator may have come before the exception.
+                    for value in &reply.returns {
+                        self.objects
+                            .refuse_contained(value, from.worker, &mut self.effects);
+                    }
+                } else {
+                    self.end(task, reply.returns, from.worker, now);
+                }
+            }
+            // A task of the user's code that was interrupted has its traceback with it.
+            TaskOutcome::Cancelled if !reply.returns.is_empty() => {
+                self.cancellations.note(task, Cancellation::Stopped);
+                self.finish(task, reply.returns, from.worker, now);
+            }
+            TaskOutcome::Cancelled => {
+                let has_run = reply.duration_us > 0;
+                let outcome = if has_run {
+                    Cancellation::Stopped
+                } else {
+                    Cancellation::NotStarted
+                };
+                self.fail_cancelled(task, outcome, now);
+            }
+            TaskOutcome::HandedBack => self.requeue(task, now),
+            TaskOutcome::ArgumentsLost => self.on_lost_arguments(task, &reply.lost, now),
+        }
+        if is_actor {
+            self.leave_if_quiet(task.actor());
+        } else {
+            self.end_forced(&from.worker);
+            self.tasks
+                .pump(class, &self.durations, now, &mut self.effects);
+        }
+        None
+    }
+
+    /// A task of ours ended by itself; a cancel of it came too late.
+    fn end(&mut self, task: TaskId, returns: Vec<ObjectValue>, from: WorkerId, now: Micros) {
+        let entry = self.tasks.tasks.get(&task);
+        if entry.is_some_and(|entry| entry.is_cancelled) {
+            self.cancellations.note(task, Cancellation::TooLate);
+        }
+        self.finish(task, returns, from, now);
+    }
+
+    /// Queues a task again; whether it had a retry left.
+    pub(super) fn retry(&mut self, task: TaskId, now: Micros) -> bool {
+        let Some(entry) = self.tasks.tasks.get_mut(&task) else {
+            return false;
+        };
+        if entry.retries_left == 0 || entry.is_cancelled {
+            return false;
+        }
+        entry.begin_retry();
+        if entry.spec.kind() == TaskKind::ActorMethod {
+            let actor = task.actor();
+            if let Some(failure) = self.actors.enqueue(&actor, task, true) {
+                self.fail(task, failure, now);
+            }
+            self.actors.pump(&actor, &self.tasks, &mut self.effects);
+        } else if !self.oom_retries.pause_other(task, now) {
+            self.tasks.enqueue(task, true);
+        }
+        true
+    }
+
+    /// Queues a task again that did not run; one that was cancelled meanwhile is through.
+    fn requeue(&mut self, task: TaskId, now: Micros) {
+        let entry = self.tasks.tasks.get(&task);
+        if entry.is_some_and(|entry| entry.is_cancelled) {
+            self.fail_cancelled(task, Cancellation::NotStarted, now);
+        } else {
+            self.tasks.enqueue(task, true);
+        }
+    }
+
+    /// A task is through: its results, which `from` sent, are there.
+    pub(super) fn finish(
+        &mut self,
+        task: TaskId,
+        returns: Vec<ObjectValue>,
+        from: WorkerId,
+        now: Micros,
+    ) {
+        let Some(entry) = self.tasks.tasks.remove(&task) else {
+            return;
+        };
+        if let (Some(stream), Some(returned)) = (&entry.stream, returns.first()) {
+            self.end_stream(stream, returned, from, now);
+        }
+        let mut any_shared = false;
+        for (index, mut value) in (1u32..).zip(returns) {
+            let object = task.return_id(index);
+            // A try that met a death may have sealed a result before it could answer.
+            let was_tried = entry.spec.attempt > 0 || value.failure.is_some();
+            if was_tried && value.shared.is_none() {
+                self.objects.free_unknown(object);
+            }
+            if let Some(location) = &mut value.shared {
+                location.attempt = entry.spec.attempt;
+                any_shared = true;
+            }
+            let waiting = self
+                .objects
+                .complete(object, compact(value), from, &mut self.effects);
+            if !waiting.is_empty() {
+                self.on_dependencies(waiting, now);
+            }
+        }
+        if any_shared || self.lineage.has_users(&task) {
+            self.retire(entry);
+        } else {
+            for object in entry.held {
+                self.objects.release(&object, &mut self.effects);
+            }
+        }
+        self.settle_releases();
+    }
+
+    /// A task ends with a failure of the engine in the place of each result.
+    pub(super) fn fail(&mut self, task: TaskId, failure: Failure, now: Micros) {
+        let Some(entry) = self.tasks.tasks.get(&task) else {
+            return;
+        };
+        let count = entry.spec.num_returns as usize;
+        let failures = vec![ObjectValue::failed(failure); count];
+        self.finish(task, failures, self.me.worker, now);
+    }
+
+    pub(super) fn on_granted(&mut self, granted: LeaseGranted, now: Micros) {
+        let class = self.tasks.on_granted(
+            granted.class,
+            granted.lease,
+            granted.worker,
+            granted.assignment,
+            now,
+            &mut self.effects,
+        );
+        if let Some(class) = class {
+            self.tasks
+                .pump(class, &self.durations, now, &mut self.effects);
+        }
+    }
+
+    pub(super) fn on_lease_lost(&mut self, lost: LeaseLost, now: Micros) {
+        let Some((class, in_flight, has_begun)) = self.tasks.on_lost(&lost.lease) else {
+            return;
+        };
+        // A worker runs its tasks one by one and in order: the first is the one that met the death.
+        // The others had not started, unless answers were lost with the worker; they are pushed
+        // again without being charged, but alone, so that the next death tells whose it is.
+        let mut others = in_flight;
+        if has_begun && others.len() > 1 {
+            self.tasks.suspect(&others);
+        }
+        let met = if has_begun { others.pop_front() } else { None };
+        for task in others.into_iter().rev() {
+            self.requeue(task, now);
+        }
+        if let Some(task) = met {
+            self.on_crash(task, &lost.cause, now);
+        }
+        self.tasks
+            .pump(class, &self.durations, now, &mut self.effects);
+    }
+
+    /// No task of a class can run any more: those that wait fail.
+    pub(super) fn on_refused(&mut self, refused: LeaseRefused, now: Micros) {
+        for task in self.tasks.on_refused(refused.class) {
+            let mut failure = refused.failure.clone();
+            failure.subject = task.to_hex();
+            self.fail(task, failure, now);
+        }
+    }
+
+    pub(super) fn on_crash(&mut self, task: TaskId, cause: &DeathCause, now: Micros) {
+        let Some(entry) = self.tasks.tasks.get(&task) else {
+            return;
+        };
+        if entry.is_cancelled {
+            self.fail_cancelled(task, Cancellation::Killed, now);
+            return;
+        }
+        let (name, used, left) = (
+            entry.spec.name.clone(),
+            entry.retries_used,
+            entry.retries_left,
+        );
+        let tries = if cause.memory.is_some() {
+            if self.retry_out_of_memory(task, now) {
+                return;
+            }
+            let used = self
+                .tasks
+                .tasks
+                .get(&task)
+                .map_or(0, |entry| entry.oom_retries_used);
+            format!("It was tried again {used} times for want of memory, and is not any more.")
+        } else {
+            if left != 0 && self.retry(task, now) {
+                return;
+            }
+            format!("Retries: {used} used, 0 left.")
+        };
+        let kind = match cause.kind() {
+            whipray_proto::DeathKind::OutOfMemory => FailureKind::OutOfMemory,
+            _ => FailureKind::WorkerCrashed,
+        };
+        let message = format!(
+            "The task {name} failed: {}. {tries}{}",
+            cause.headline(),
+            cause.last_words()
+        );
+        self.fail(
+            task,
+            Failure::new(kind, task.to_hex(), message).because_of(cause.clone()),
+            now,
+        );
+    }
+
+    pub(super) fn on_pending(&mut self, pending: LeasePending) {
+        let Some((example, definition)) = self.tasks.describe(pending.class) else {
+            return;
+        };
+        let what = if pending.infeasible {
+            "cannot be scheduled"
+        } else {
+            "waits"
+        };
+        let text = format!(
+            "The task {example} with {} {what}: {}",
+            definition.resources.describe(),
+            pending.reason
+        );
+        self.effects.push(Effect::Tell(DriverEvent::Warning(text)));
+    }
+
+    pub(super) fn on_actor_update(&mut self, update: &ActorUpdate, now: Micros) {
+        let interrupted = self.actors.on_update(update, &mut self.tasks);
+        for (task, failure) in interrupted.failed {
+            self.fail(task, failure, now);
+        }
+        if update.state() == ActorState::Dead {
+            self.release_creation(&update.actor);
+        }
+        self.actors
+            .pump(&update.actor, &self.tasks, &mut self.effects);
+        self.leave_if_quiet(update.actor);
+    }
+}
+
+/// Values arrive as slices of the buffer that a whole batch was read into; one that is kept for
+/// long must not keep the batch.
+pub(super) fn compact(mut value: ObjectValue) -> ObjectValue {
+    const SMALL_BYTES: usize = 8 * 1024;
+    if value.data.len() <= SMALL_BYTES {
+        value.data = bytes::Bytes::copy_from_slice(&value.data);
+    }
+    value
+}

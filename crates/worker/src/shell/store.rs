@@ -1,0 +1,264 @@
+//! Objects in shared memory: room from the node, views of what is there.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use whipray_proto::failure::{Failure, FailureKind};
+use whipray_proto::messages::object::{
+    CreateObject, FreeObjects, ObjectCreated, PinObjects, PinnedObject, SealObject,
+};
+use whipray_proto::{Message, ObjectId, ObjectValue, SharedLocation};
+use whipray_store::FileMapping;
+use whipray_store::core::{Extent, HUGE_PAGE_BYTES};
+
+use crate::core::effect::Effect;
+use crate::handle::ObjectHandle;
+use crate::shared::{SharedView, SharedWriter};
+use crate::shell::questions::{ANSWER_WAIT, node_gone};
+use crate::shell::runtime::Runtime;
+
+/// How long the node may take to make room: it writes other objects to disk for it, and says no as
+/// soon as it knows that there will be none.
+const ROOM_ANSWER_WAIT: Duration = Duration::from_secs(600);
+
+impl Runtime {
+    /// Room in shared memory. Blocks while the node makes some.
+    ///
+    /// # Errors
+    /// `ObjectStoreFull`, with the sizes; `OutOfDisk` where there is no room on disk either.
+    pub fn create_shared(
+        &self,
+        object: ObjectId,
+        size_bytes: usize,
+    ) -> Result<SharedWriter, Failure> {
+        let make = |request| {
+            CreateObject {
+                request,
+                object,
+                size_bytes: size_bytes as u64,
+            }
+            .into()
+        };
+        let Message::ObjectCreated(created) = self.ask(make, ROOM_ANSWER_WAIT)? else {
+            return Err(node_gone());
+        };
+        if !created.full.is_empty() {
+            let kind = match created.is_disk_full {
+                true => FailureKind::OutOfDisk,
+                false => FailureKind::ObjectStoreFull,
+            };
+            return Err(Failure::new(kind, object.to_hex(), created.full));
+        }
+        if created.path.is_empty() {
+            self.prepare(object, size_bytes, &created)
+        } else {
+            self.prepare_file(object, size_bytes, &created)
+        }
+    }
+
+    /// A writer for a file that the node has made.
+    fn prepare_file(
+        &self,
+        object: ObjectId,
+        size_bytes: usize,
+        created: &ObjectCreated,
+    ) -> Result<SharedWriter, Failure> {
+        match FileMapping::write(Path::new(&created.path), size_bytes) {
+            Ok(mapping) => Ok(SharedWriter::new(
+                object,
+                mapping.pointer(),
+                size_bytes,
+                Arc::new(mapping),
+                self.this.clone(),
+            )),
+            Err(error) => {
+                self.abort_write(object);
+                let text = format!("cannot write an object to {}: {error}", created.path);
+                Err(store_full(object, text))
+            }
+        }
+    }
+
+    /// A writer for room that the node has given, once nothing can go wrong there any more.
+    fn prepare(
+        &self,
+        object: ObjectId,
+        size_bytes: usize,
+        created: &ObjectCreated,
+    ) -> Result<SharedWriter, Failure> {
+        let length = size_bytes as u64;
+        let pointer = self
+            .arena
+            .pointer(created.offset, length)
+            .map_err(|error| store_full(object, error.to_string()))?;
+        // Dropped on the way out, it gives the room back.
+        let writer = SharedWriter::new(
+            object,
+            pointer,
+            size_bytes,
+            self.arena.clone(),
+            self.this.clone(),
+        );
+        if created.cold_bytes > 0 {
+            let end = (created.offset + length).next_multiple_of(HUGE_PAGE_BYTES);
+            let end = end.min(self.arena.len());
+            let cold = Extent {
+                offset: end.saturating_sub(created.cold_bytes),
+                length: created.cold_bytes,
+            };
+            // What is missing then is found by the call below.
+            let _ = self.arena.provide(cold);
+        }
+        match self.arena.prepare_write(created.offset, length) {
+            Ok(()) => Ok(writer),
+            Err(error) => Err(store_full(
+                object,
+                format!("the system has no memory for an object of {size_bytes} bytes: {error}"),
+            )),
+        }
+    }
+
+    pub(crate) fn abort_write(&self, object: ObjectId) {
+        let mut state = self.state.lock();
+        let seal = SealObject {
+            object,
+            owner: self.address.worker,
+            unpin: true,
+        };
+        state.core.effects.push(Effect::ToNode(seal.into()));
+        state.core.effects.push(Effect::ToNode(
+            FreeObjects {
+                objects: vec![object],
+            }
+            .into(),
+        ));
+        self.commit(state);
+    }
+
+    /// The object that was written is ours, and there.
+    pub fn seal_put(&self, writer: SharedWriter, contained: Vec<ObjectHandle>) -> ObjectHandle {
+        let (object, size) = (writer.object(), writer.len());
+        let view = Arc::new(writer.into_view());
+        let seal = SealObject {
+            object,
+            owner: self.address.worker,
+            unpin: false,
+        };
+        let location = SharedLocation {
+            node: self.welcome.node,
+            size_bytes: size as u64,
+            attempt: 0,
+        };
+        let value = ObjectValue {
+            shared: Some(location),
+            ..ObjectValue::default()
+        };
+        let handle = self.insert(object, value, &contained, Some(view));
+        let mut state = self.state.lock();
+        // Nobody waits for the seal: it travels with whatever is sent next.
+        state.links.send_to_node(&seal.into(), false, &self.poller);
+        self.commit(state);
+        handle
+    }
+
+    /// The mappings of the shared values among these objects, which must be there; `None` for a
+    /// small value, and for one that is awaited anew because its copy is lost. One round trip to the
+    /// node for all that are not mapped yet. Blocks.
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub fn map_shared(
+        &self,
+        handles: &[&ObjectHandle],
+    ) -> Result<Vec<Option<Arc<SharedView>>>, Failure> {
+        let mut views: Vec<Option<Arc<SharedView>>> = Vec::with_capacity(handles.len());
+        let mut unmapped = Vec::new();
+        for (index, handle) in handles.iter().enumerate() {
+            let location = handle.cell().location();
+            let view = location.and_then(|_| handle.cell().view());
+            if let (Some(location), None) = (location, &view) {
+                unmapped.push((index, handle.id(), location));
+            }
+            views.push(view);
+        }
+        if unmapped.is_empty() {
+            return Ok(views);
+        }
+        let objects: Vec<ObjectId> = unmapped.iter().map(|(_, object, _)| *object).collect();
+        for ((index, _, location), view) in unmapped.iter().zip(self.map_objects(&objects)?) {
+            match view {
+                Some(view) => {
+                    handles[*index].cell().remember_view(&view);
+                    views[*index] = Some(view);
+                }
+                None => self.report_lost(handles[*index], location),
+            }
+        }
+        Ok(views)
+    }
+
+    /// The copy of an object was not found: it is made again, or is an error from here on.
+    fn report_lost(&self, handle: &ObjectHandle, location: &SharedLocation) {
+        let mut state = self.state.lock();
+        let now = state.now();
+        state.core.report_lost(&handle.id(), location, now);
+        self.commit(state);
+    }
+
+    /// The mappings of objects in shared memory; `None` for those that are not there. Blocks.
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub fn map_objects(
+        &self,
+        objects: &[ObjectId],
+    ) -> Result<Vec<Option<Arc<SharedView>>>, Failure> {
+        let mut distinct: Vec<ObjectId> = objects.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let make = |request| {
+            PinObjects {
+                request,
+                objects: distinct,
+            }
+            .into()
+        };
+        let Message::ObjectsPinned(pinned) = self.ask(make, ANSWER_WAIT)? else {
+            return Err(node_gone());
+        };
+        let mut found = rustc_hash::FxHashMap::default();
+        for object in pinned.objects {
+            let id = object.object;
+            found.insert(id, Arc::new(self.view_of(object)?));
+        }
+        let objects = objects.iter();
+        Ok(objects.map(|object| found.get(object).cloned()).collect())
+    }
+
+    /// The mapping of an object that is pinned for this process.
+    fn view_of(&self, pinned: PinnedObject) -> Result<SharedView, Failure> {
+        let object = pinned.object;
+        let length = pinned.size_bytes as usize;
+        let view =
+            |pointer, mapping| SharedView::new(object, pointer, length, mapping, self.this.clone());
+        let failure = if pinned.path.is_empty() {
+            match self.arena.pointer(pinned.offset, pinned.size_bytes) {
+                Ok(pointer) => return Ok(view(pointer, self.arena.clone())),
+                Err(error) => error.to_string(),
+            }
+        } else {
+            match FileMapping::read(Path::new(&pinned.path), pinned.offset, length) {
+                Ok(mapping) => return Ok(view(mapping.pointer(), Arc::new(mapping))),
+                Err(error) => format!("it was spilled to {}: {error}", pinned.path),
+            }
+        };
+        self.unpin(object);
+        let text = format!("object {object} cannot be read: {failure}");
+        Err(Failure::new(FailureKind::ObjectLost, object.to_hex(), text))
+    }
+}
+
+fn store_full(object: ObjectId, detail: String) -> Failure {
+    Failure::new(FailureKind::ObjectStoreFull, object.to_hex(), detail)
+}

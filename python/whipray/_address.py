@@ -1,0 +1,136 @@
+"""Where the cluster is that a driver wants, and how to be let in."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any
+
+_NOBODY = (
+    "Could not find any running Ray instance. Please specify the one to connect to by setting "
+)
+_HINT = (
+    "`address` to an address that `whipray start --head` printed, or start one with that command."
+)
+
+
+def temporary_folder(given: str | None) -> str:
+    """The folder below which sessions are kept: given, or below ``RAY_TMPDIR``, or /tmp/whipray."""
+    return given or os.path.join(os.environ.get("RAY_TMPDIR") or "/tmp", "whipray")
+
+
+def find(address: str | None, temp_dir: str | None) -> dict[str, Any] | None:
+    """How to reach the cluster that ``address`` means; None where a new one is to be started.
+
+    ``address`` is None (a cluster that is there, or a new one), "auto" (one that must be there),
+    "local" (a new one) or "host:port"; ``RAY_ADDRESS`` takes the place of None and "auto". The
+    result has ``endpoint, token, session_directory, cluster_address``.
+
+    Raises ConnectionError where the cluster is not there, ValueError for a malformed address.
+    """
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS") or address
+    if address == "local":
+        return None
+    if address in (None, "auto"):
+        found = _current(temp_dir)
+        if found is None and address == "auto":
+            raise ConnectionError(_NOBODY + _HINT)
+        return found
+    host, separator, port = address.rpartition(":")
+    if address.startswith("ray://"):
+        raise ConnectionError(
+            f"{address} names a client server, which this version does not have: run the program "
+            'on a machine of the cluster with address="auto".'
+        )
+    if not separator or not host or not port.isdigit():
+        raise ValueError(f"Invalid address format: {address}")
+    found = _by_address(temp_dir, host, port)
+    if found is None:
+        raise ConnectionError(
+            f"Failed to connect to Ray cluster at {address}: no node of that cluster runs on this "
+            f"machine (looked below "
+            f"{temporary_folder(temp_dir)})."
+        )
+    return found
+
+
+def _current(temp_dir: str | None) -> dict[str, Any] | None:
+    """The cluster that was started last on this machine, where it still runs.
+
+    Where a folder of sessions is given, only one that keeps its session there.
+    """
+    pointer = _read_json(os.path.join(temporary_folder(None), "current_cluster"))
+    if pointer is None:
+        return None
+    folder = str(pointer.get("session_directory"))
+    if temp_dir is not None and os.path.dirname(folder) != os.path.abspath(temp_dir):
+        return None
+    return _of_session(folder)
+
+
+def _by_address(temp_dir: str | None, host: str, port: str) -> dict[str, Any] | None:
+    current = _current(temp_dir)
+    if current is not None and _same(current, host, port):
+        return current
+    root = temporary_folder(temp_dir)
+    try:
+        names = sorted(
+            (name for name in os.listdir(root) if name.startswith("session_")), reverse=True
+        )
+    except OSError:
+        return None
+    for name in names:
+        node = _read_json(os.path.join(root, name, "node.json"))
+        if node is not None and _same(node, host, port):
+            found = _of_session(os.path.join(root, name))
+            if found is not None:
+                return found
+    return None
+
+
+def _same(node: dict[str, Any], host: str, port: str) -> bool:
+    known_host, _, known_port = str(node.get("cluster_address") or "").rpartition(":")
+    return known_port == port and (
+        known_host == host or host in ("127.0.0.1", "localhost", "0.0.0.0", socket.gethostname())
+    )
+
+
+def _of_session(folder: str) -> dict[str, Any] | None:
+    node = _read_json(os.path.join(folder, "node.json"))
+    if node is None or not _listens(str(node.get("endpoint"))):
+        return None
+    try:
+        path = node.get("token_file") or os.path.join(folder, "token")
+        with open(path, encoding="utf-8") as file:
+            token = file.read().strip()
+    except PermissionError:
+        raise ConnectionError(
+            f"the cluster of {folder} belongs to another user: its token cannot be read"
+        ) from None
+    except OSError:
+        return None
+    return {**node, "token": token, "session_directory": folder}
+
+
+def _listens(endpoint: str) -> bool:
+    """Whether somebody is behind an endpoint: what a killed cluster leaves in its folder is
+    stale."""
+    if not endpoint.startswith("unix:@"):
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect("\0" + endpoint[len("unix:@") :])
+        except OSError:
+            return False
+    return True
+
+
+def _read_json(path: str) -> dict[str, Any] | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

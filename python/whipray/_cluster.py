@@ -1,0 +1,110 @@
+"""What the cluster consists of: nodes and resources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from whipray import _core, _session
+
+
+def _nodes() -> list[dict[str, Any]]:
+    _session.require("state API")
+    nodes: list[dict[str, Any]] = _core.status()["nodes"]
+    return nodes
+
+
+def nodes() -> list[dict[str, Any]]:
+    """All nodes of the cluster, dead ones included, as dictionaries.
+
+    Raises RaySystemError before ``init``.
+    """
+    return [
+        {
+            "NodeID": node["node_id"],
+            "Alive": node["alive"],
+            "NodeManagerAddress": node["ip"],
+            "NodeManagerHostname": node["hostname"],
+            "NodeManagerPort": _port(node),
+            "ObjectManagerPort": _port(node),
+            "ObjectStoreSocketName": node["endpoint"],
+            "RayletSocketName": node["endpoint"],
+            "MetricsExportPort": 0,
+            "MetricsAgentPort": 0,
+            "DashboardAgentListenPort": 0,
+            "RuntimeEnvAgentPort": 0,
+            "NodeName": node["ip"],
+            "DeathReason": 0 if node["alive"] else 1,
+            "DeathReasonMessage": "",
+            "alive": node["alive"],
+            "Resources": _with_node_names(node, node["total"]),
+            "Labels": {"ray.io/node-id": node["node_id"], **node["labels"]},
+        }
+        for node in _nodes()
+    ]
+
+
+def _port(node: dict[str, Any]) -> int:
+    """The TCP port of a node; zero for one that listens on this machine's sockets alone."""
+    endpoint = str(node["endpoint"])
+    return int(endpoint.rpartition(":")[2]) if endpoint.startswith("tcp:") else 0
+
+
+def cluster_resources() -> dict[str, float]:
+    """Names and total amounts of the resources of all live nodes; memory is in bytes.
+
+    Raises RaySystemError before ``init``.
+    """
+    return _sum("total")
+
+
+def available_resources() -> dict[str, float]:
+    """Names and amounts of what is free now; what is used up is left out. Memory is in bytes.
+
+    Raises RaySystemError before ``init``.
+    """
+    free = _sum("available")
+    for node in _nodes():
+        for bundle in node["bundles"]:
+            for name, amount in _bundle_resources(bundle).items():
+                free[name] = free.get(name, 0.0) + amount
+    return {name: amount for name, amount in free.items() if amount > 0}
+
+
+_BUNDLE_UNITS = 1000.0
+"""What Ray shows for each bundle, of which every user takes a thousandth of one."""
+
+
+def _bundle_resources(bundle: dict[str, Any]) -> dict[str, float]:
+    """What a bundle of a placement group has left, as Ray calls it: of the group, and its own."""
+    places = (f"group_{bundle['group']}", f"group_{bundle['index']}_{bundle['group']}")
+    users = _BUNDLE_UNITS - bundle["users"] / 1000
+    amounts = {**bundle["available"], "bundle": users}
+    return {f"{name}_{place}": amount for name, amount in amounts.items() for place in places}
+
+
+def _sum(which: str) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for node in _nodes():
+        if node["alive"]:
+            for name, amount in _with_node_names(node, node[which]).items():
+                total[name] = total.get(name, 0.0) + amount
+    return total
+
+
+def _with_node_names(node: dict[str, Any], resources: dict[str, float]) -> dict[str, float]:
+    named = {name: float(amount) for name, amount in resources.items()}
+    named.setdefault(f"node:{node['ip']}", 1.0)
+    if node["is_head"]:
+        named.setdefault("node:__internal_head__", 1.0)
+    return named
+
+
+def get_gpu_ids() -> list[int] | list[str]:
+    """The GPUs that the current task or actor was given; empty in a driver.
+
+    Their indexes; the names of ``CUDA_VISIBLE_DEVICES`` where the node was started with some.
+    """
+    from whipray import _gpus
+
+    _session.ensure()
+    return _gpus.names_of(list(_core.context()["gpu_ids"]))

@@ -1,0 +1,1 @@
+"""Names that programs use although Ray does not document them."""

@@ -1,0 +1,5 @@
+"""Names for annotations."""
+
+from whipray._core import ObjectRef
+
+__all__ = ["ObjectRef"]

@@ -1,0 +1,166 @@
+"""What the state API returns: one dataclass for each kind of thing, with the columns of Ray's."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Union
+
+__all__ = [
+    "ActorState",
+    "JobState",
+    "NodeState",
+    "ObjectState",
+    "PlacementGroupState",
+    "StateSchema",
+    "TaskState",
+    "WorkerState",
+]
+
+SupportedFilterType = Union[str, bool, int, float]
+
+
+def _detail() -> Any:
+    """A column that only ``detail=True`` fills in."""
+    return field(default=None, metadata={"detail": True})
+
+
+class StateSchema:
+    """A row: attributes, and the same as ``row["column"]``."""
+
+    @classmethod
+    def columns(cls) -> set[str]:
+        """The names of all columns."""
+        return {column.name for column in fields(cls)}  # type: ignore[arg-type]
+
+    @classmethod
+    def detail_columns(cls) -> set[str]:
+        """Those that only ``detail=True`` fills in."""
+        return {
+            column.name
+            for column in fields(cls)  # type: ignore[arg-type]
+            if column.metadata.get("detail")
+        }
+
+    @classmethod
+    def base_columns(cls) -> set[str]:
+        """Those that are always there."""
+        return cls.columns() - cls.detail_columns()
+
+    def asdict(self) -> dict[str, Any]:
+        """The row as a dictionary."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a column, or ``default`` where there is no such column."""
+        return getattr(self, key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        return getattr(self, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        setattr(self, key, value)
+
+
+@dataclass(init=True)
+class ActorState(StateSchema):
+    """One actor; ``death_cause`` is the typed cause of its end, or of its last restart."""
+
+    actor_id: str
+    class_name: str
+    state: str
+    job_id: str
+    name: str | None
+    node_id: str | None
+    pid: int | None
+    ray_namespace: str | None
+    required_resources: dict[str, float] | None = _detail()
+    death_cause: dict[str, Any] | None = _detail()
+    is_detached: bool | None = _detail()
+    num_restarts: int | None = _detail()
+
+
+@dataclass(init=True)
+class TaskState(StateSchema):
+    """One task that is not through, as its owner sees it."""
+
+    task_id: str
+    attempt_number: int
+    name: str
+    state: str
+    job_id: str
+    actor_id: str | None
+    type: str
+    func_or_class_name: str
+    parent_task_id: str
+    node_id: str | None
+    worker_id: str | None
+    worker_pid: int | None
+    error_type: str | None
+    required_resources: dict[str, float] | None = _detail()
+    creation_time_ms: int | None = _detail()
+
+
+@dataclass(init=True)
+class ObjectState(StateSchema):
+    """One reference of one process to an object; ``object_size`` is -1 while it is not there."""
+
+    object_id: str
+    object_size: int
+    task_status: str
+    attempt_number: int
+    reference_type: str
+    call_site: str
+    type: str
+    pid: int
+    ip: str
+
+
+@dataclass(init=True)
+class NodeState(StateSchema):
+    """One machine."""
+
+    node_id: str
+    node_ip: str
+    is_head_node: bool
+    state: str
+    state_message: str | None
+    node_name: str
+    resources_total: dict[str, float]
+    labels: dict[str, str]
+
+
+@dataclass(init=True)
+class WorkerState(StateSchema):
+    """One process: a driver or a worker."""
+
+    worker_id: str
+    is_alive: bool
+    worker_type: str
+    exit_type: str | None
+    node_id: str
+    ip: str
+    pid: int
+    exit_detail: str | None = _detail()
+
+
+@dataclass(init=True)
+class PlacementGroupState(StateSchema):
+    """One placement group."""
+
+    placement_group_id: str
+    name: str
+    creator_job_id: str
+    state: str
+    bundles: list[dict[str, Any]] | None = _detail()
+    is_detached: bool | None = _detail()
+
+
+@dataclass(init=True)
+class JobState(StateSchema):
+    """One driver's program."""
+
+    job_id: str | None
+    type: str
+    status: str
+    entrypoint: str
+    driver_info: dict[str, Any] | None = None

@@ -1,0 +1,1 @@
+"""What the test-suite needs around the engine: drivers, processes, waiting, leaks."""
