@@ -146,6 +146,20 @@ def test_borrower_reads_a_lost_value(ray, make, get, lose, ledger):
     assert runs(ledger, "a") == 2
 
 
+def test_nobody_finds_a_copy_that_was_let_go(ray, make, get, lose, ledger):
+    """Another process asks the node over a connection of its own, and came before the news."""
+
+    @ray.remote
+    def measure(box):
+        return len(ray.get(box[0]))
+
+    for number in range(400):
+        reference = make.remote(ledger, str(number))
+        lose(reference)
+        assert get(measure.remote([reference])) > 0
+        assert runs(ledger, str(number)) == 2
+
+
 def test_many_lost_at_once(make, get, lose, ledger):
     references = [make.remote(ledger, str(number)) for number in range(8)]
     lose(*references)

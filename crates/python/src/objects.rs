@@ -111,7 +111,7 @@ pub fn cancellation(
 }
 
 /// Lets the objects go although there are references to them; with `local_only` just the copies in
-/// this node's shared memory, which are lost then.
+/// this node's shared memory, which are lost then. Blocks until the node knows.
 #[pyfunction]
 pub fn free(py: Python<'_>, refs: Vec<Bound<'_, ObjectRef>>, local_only: bool) -> PyResult<()> {
     let connection = connection::current(py)?;
@@ -120,12 +120,14 @@ pub fn free(py: Python<'_>, refs: Vec<Bound<'_, ObjectRef>>, local_only: bool) -
         .map(|reference| reference.get().handle(py))
         .collect::<PyResult<Vec<_>>>()?;
     let handles: Vec<_> = handles.iter().collect();
-    if local_only {
-        connection.runtime.drop_copies(&handles);
-    } else {
-        connection.runtime.free(&handles);
-    }
-    Ok(())
+    py.detach(|| {
+        if local_only {
+            connection.runtime.drop_copies(&handles)
+        } else {
+            connection.runtime.free(&handles)
+        }
+    })
+    .map_err(|failure| hooks::failure(py, &failure))
 }
 
 /// The inline form of a value and the references inside it.

@@ -13,9 +13,11 @@ def free(object_refs: ObjectRef[Any] | list[ObjectRef[Any]], local_only: bool = 
 
     Values that other processes own, or that are not there yet, are left alone; whoever has a value
     mapped keeps it. With ``local_only`` just this machine's copy in shared memory goes: the value
-    counts as lost, and is made again by its task where that may be tried again.
+    counts as lost, and is made again by its task where that may be tried again. Whoever asks after
+    the return finds it so.
 
-    Raises TypeError for what is no reference, or no list of them.
+    Raises TypeError for what is no reference, or no list of them, RaySystemError where the node is
+    gone.
     """
     if not _session.current.role:
         _session.ensure()

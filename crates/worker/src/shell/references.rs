@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+use whipray_proto::failure::Failure;
 use whipray_proto::{ObjectId, ObjectValue, TaskId, WorkerAddress};
 
 use crate::cell::{ObjectCell, Waiter};
@@ -141,21 +142,35 @@ impl Runtime {
     }
 
     /// Has this node's copies of those of these objects go that are ours, as if they were lost.
-    pub fn drop_copies(&self, handles: &[&ObjectHandle]) {
+    /// Blocks until the node knows.
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub fn drop_copies(&self, handles: &[&ObjectHandle]) -> Result<(), Failure> {
         let ids: Vec<ObjectId> = handles.iter().map(|handle| handle.id()).collect();
         let mut state = self.state.lock();
         let views = state.core.objects.drop_copies(&ids);
         self.commit(state);
         drop(views);
-        self.flush();
+        self.settle_with_node()
     }
 
-    /// Frees the values of these objects now, whoever refers to them.
-    pub fn free(&self, handles: &[&ObjectHandle]) {
+    /// Frees the values of these objects now, whoever refers to them. Blocks until the node knows.
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub fn free(&self, handles: &[&ObjectHandle]) -> Result<(), Failure> {
         let ids: Vec<ObjectId> = handles.iter().map(|handle| handle.id()).collect();
         let mut state = self.state.lock();
         state.core.objects.free(&ids);
         self.commit(state);
-        self.flush();
+        self.settle_with_node()
+    }
+
+    /// Waits until the node has acted on all that was sent to it. Without that, somebody whom this
+    /// process calls next may ask the node over a connection of its own and be there first, and still
+    /// find what this process has let go of.
+    fn settle_with_node(&self) -> Result<(), Failure> {
+        self.map_objects(&[]).map(drop)
     }
 }
