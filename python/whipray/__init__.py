@@ -83,6 +83,7 @@ _HOMES = {
     "_objects": ("cancel", "get", "kill", "put", "wait"),
     "_remote": ("remote",),
     "_streams": ("DynamicObjectRefGenerator",),
+    "_timeline": ("timeline",),
     "actor": ("get_actor", "method"),
     "runtime_context": ("get_runtime_context",),
 }
@@ -136,6 +137,7 @@ __all__ = [  # noqa: F822
     "put",
     "remote",
     "shutdown",
+    "timeline",
     "util",
     "wait",
 ]

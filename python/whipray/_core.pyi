@@ -60,6 +60,7 @@ __all__ = [
     "run_worker",
     "serialize",
     "status",
+    "timeline",
     "wait",
     "wait_group",
 ]
@@ -450,8 +451,15 @@ def explain(id: bytes) -> dict[str, Any] | None:
     None for bytes that are no such id. Blocks for a few seconds at most.
     """
 
-def reports(limit: int) -> dict[str, Any]:
+def reports(limit: int, ended_limit: int = 0) -> dict[str, Any]:
     """What processes hold, wait for and run: ``processes``, ``silent``, ``workers``, ``node_id``.
 
-    ``limit`` bounds the entries of each kind and process. Blocks for a few seconds at most.
+    ``limit`` bounds the entries of each kind and process, ``ended_limit`` those of tasks that are
+    through. Blocks for a few seconds at most.
+    """
+
+def timeline() -> str:
+    """What has run, as a JSON array in the Trace Event Format.
+
+    Raises RaySystemError where the node does not answer. Blocks for a few seconds at most.
     """

@@ -77,7 +77,34 @@ def test_tasks_by_where_they_stand(ray, get, state, tmp_path):
     assert counts["RUNNING"] == 1
     gate.touch()
     get([first, second, third])
-    assert state.list_tasks(filters=[("name", "=", "held")]) == []
+    states = {row.state for row in state.list_tasks(filters=[("name", "=", "held")])}
+    assert states == {"FINISHED"}
+
+
+def test_tasks_that_are_through(ray, get, state):
+    @ray.remote
+    def through():
+        return 1
+
+    @ray.remote
+    def raises():
+        raise ValueError("no")
+
+    @ray.remote(max_retries=0)
+    def dies():
+        os._exit(3)
+
+    references = [task.remote() for task in (through, raises, dies)]
+    ray.wait(references, num_returns=3)
+    rows = [state.get_task(reference) for reference in references]
+    assert [(row.name, row.state, row.error_type) for row in rows] == [
+        ("through", "FINISHED", None),
+        ("raises", "FAILED", "TASK_EXECUTION_EXCEPTION"),
+        ("dies", "FAILED", "WORKER_DIED"),
+    ]
+    ran = rows[0]
+    assert ran.creation_time_ms <= ran.start_time_ms <= ran.end_time_ms
+    assert ran.worker_id and ran.node_id == state.list_nodes()[0].node_id
 
 
 def test_objects_by_who_holds_them(ray, get, state, Holder):

@@ -20,6 +20,7 @@ pub enum Verb {
     Status(StatusArguments),
     Explain(ExplainArguments),
     Memory(MemoryArguments),
+    Timeline(TimelineArguments),
     Microbenchmark(MicrobenchmarkArguments),
 }
 
@@ -118,6 +119,15 @@ pub struct StatusArguments {
 pub struct ExplainArguments {
     /// The id in hexadecimal, as `ref.hex()` or a list shows it.
     pub id: String,
+    /// `host:port` of the cluster; the one that `start` started on this machine otherwise, or that
+    /// of a program that runs here.
+    #[arg(long)]
+    pub address: Option<String>,
+}
+
+/// Write a file that shows what has run where and when, for chrome://tracing and Perfetto.
+#[derive(Debug, Args)]
+pub struct TimelineArguments {
     /// `host:port` of the cluster; the one that `start` started on this machine otherwise, or that
     /// of a program that runs here.
     #[arg(long)]

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Verb::Status(arguments) => verbs::status::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Memory(arguments) => verbs::memory::run(&arguments),
+        Verb::Timeline(arguments) => verbs::timeline::run(&arguments),
         Verb::Microbenchmark(arguments) => verbs::microbenchmark::run(&arguments),
     };
     match outcome {

@@ -6,6 +6,7 @@ pub mod microbenchmark;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod timeline;
 
 use crate::tool::ToolError;
 
@@ -46,6 +47,8 @@ pub enum VerbError {
         "{0:?} is not the id of an object, a task or an actor: 56, 48 or 32 hexadecimal digits"
     )]
     NoId(String),
+    #[error("cannot write {path}: {error}")]
+    Write { path: String, error: std::io::Error },
     #[error("{} of the clusters did not end", .0)]
     NotStopped(usize),
     #[error("cannot run {program}: {error}")]

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use whipray_diagnosis::{Cluster, Explanation, explain, find_cycle};
+use whipray_diagnosis::{Cluster, Explanation, explain, find_cycle, timeline};
 use whipray_net::Poller;
 use whipray_proto::messages::cluster::StatusReply;
 use whipray_proto::messages::inquiry::{
@@ -303,5 +303,13 @@ impl Runtime {
             is_done: &|| false,
         };
         explain(&mut cluster, id)
+    }
+
+    /// What has run, in the Trace Event Format. Blocks; `None` where the node does not answer.
+    pub fn timeline(&self) -> Option<String> {
+        timeline(&mut WhileBlocked {
+            runtime: self,
+            is_done: &|| false,
+        })
     }
 }

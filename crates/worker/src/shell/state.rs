@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -60,7 +60,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub fn new(core: Core, links: Links, unpins: Arc<Mutex<Vec<ObjectId>>>) -> Self {
+    pub fn new(mut core: Core, links: Links, unpins: Arc<Mutex<Vec<ObjectId>>>) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        core.began_at_us = since_epoch.map_or(0, |since| since.as_micros() as u64);
         Self {
             core,
             links,

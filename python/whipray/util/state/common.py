@@ -81,7 +81,7 @@ class ActorState(StateSchema):
 
 @dataclass(init=True)
 class TaskState(StateSchema):
-    """One task that is not through, as its owner sees it."""
+    """One task, as its owner sees it; of those that are through the last 10,000 of each owner."""
 
     task_id: str
     attempt_number: int
@@ -98,6 +98,8 @@ class TaskState(StateSchema):
     error_type: str | None
     required_resources: dict[str, float] | None = _detail()
     creation_time_ms: int | None = _detail()
+    start_time_ms: int | None = _detail()
+    end_time_ms: int | None = _detail()
 
 
 @dataclass(init=True)
