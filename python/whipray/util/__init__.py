@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from whipray.util import annotations as annotations
     from whipray.util import multiprocessing as multiprocessing
     from whipray.util import queue as queue
+    from whipray.util import scheduling_strategies as scheduling_strategies
     from whipray.util.actor_pool import ActorPool
     from whipray.util.check_serialize import inspect_serializability
     from whipray.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
@@ -49,6 +50,7 @@ _MODULES = (
     "helpers",
     "multiprocessing",
     "queue",
+    "scheduling_strategies",
     "serialization",
     "state",
 )
