@@ -45,6 +45,10 @@ def validate(runtime_env: Any) -> dict[str, Any]:
     _check_modules(runtime_env.get("py_modules"))
     _check_excludes(runtime_env.get("excludes"))
     _check_hook(runtime_env.get("worker_process_setup_hook"))
+    if runtime_env.get("config") is not None:
+        from whipray.runtime_env import RuntimeEnvConfig
+
+        RuntimeEnvConfig.parse_and_validate_runtime_env_config(runtime_env["config"])
     return runtime_env
 
 
@@ -95,7 +99,9 @@ def _check_modules(modules: Any) -> None:
 
 def _check_excludes(patterns: Any) -> None:
     if patterns is not None and not isinstance(patterns, list):
-        raise TypeError(f"`excludes` must be a list of strings, got {type(patterns)}.")
+        raise TypeError(
+            f"runtime_env['excludes'] must be of type List[str], got {type(patterns)}"
+        )
 
 
 def _check_hook(hook: Any) -> None:

@@ -56,14 +56,32 @@ def main(request: dict[str, Any]) -> int:
 
 def _enter_environment(variables: dict[str, str]) -> None:
     global _own_runtime_env
-    os.environ.update(variables)
     # Not for programs that the task starts.
-    own = os.environ.pop(_runtime_env.VARIABLE, None)
+    own = variables.get(_runtime_env.VARIABLE)
     if own is not None:
         import json
 
         _own_runtime_env = json.loads(own)
+    # What refers to other variables has to wait for those of the job.
+    os.environ.update(
+        (name, value)
+        for name, value in variables.items()
+        if name != _runtime_env.VARIABLE and "$" not in value
+    )
     _own_environment.update(os.environ)
+
+
+def _set_variables(variables: dict[str, str]) -> None:
+    """``$NAME`` and ``${NAME}`` in a value stand for what that variable has been until now.
+
+    A ``${NAME}`` that there is not is left out.
+    """
+    for name, value in variables.items():
+        if "$" in value:
+            from re import sub
+
+            value = sub(r"\$\{[A-Z0-9_]+\}", "", os.path.expandvars(value))
+        os.environ[name] = _own_environment[name] = value
 
 
 def bind_job(job: dict[str, Any]) -> None:
@@ -75,8 +93,7 @@ def bind_job(job: dict[str, Any]) -> None:
     _job = job
     own_runtime_env = _own_runtime_env or {}
     variables = {**job["environment"], **(own_runtime_env.get("env_vars") or {})}
-    os.environ.update(variables)
-    _own_environment.update(variables)
+    _set_variables(variables)
     _gpus.keep_environment()
     own = [path for path in sys.path if path not in job["python_path"]]
     sys.path[:] = [*job["python_path"], *own]

@@ -10,6 +10,7 @@ from whipray._ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID
 
 if TYPE_CHECKING:
     from whipray.actor import ActorHandle
+    from whipray.runtime_env import RuntimeEnv
 
 __all__ = ["RuntimeContext", "get_runtime_context"]
 
@@ -141,9 +142,11 @@ class RuntimeContext:
         return json.dumps(_session.current.runtime_env)
 
     @property
-    def runtime_env(self) -> dict[str, Any]:
+    def runtime_env(self) -> RuntimeEnv:
         """The runtime environment of the job."""
-        return dict(_session.current.runtime_env)
+        from whipray.runtime_env import RuntimeEnv
+
+        return RuntimeEnv(_validate=False, **_session.current.runtime_env)
 
     @property
     def current_actor(self) -> ActorHandle:
