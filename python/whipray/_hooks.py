@@ -41,6 +41,17 @@ def explain_unserializable(error: BaseException, value: Any, role: str, name: st
     return value_not_serializable(error, value, role, name)
 
 
+def explain_unreadable(error: Exception) -> BaseException:
+    """The error that the user sees where unpickling a value raised ``error``."""
+    from traceback import format_exception
+
+    from whipray.exceptions import RaySystemError
+
+    seen = RaySystemError(error, "".join(format_exception(error)))
+    seen.__cause__ = error
+    return seen
+
+
 def note_large_argument(value: Any, size_bytes: int, task: str, place: str) -> None:
     """An argument above 1 MiB is passed by value; ``place`` is its number or keyword."""
     from whipray._oversized import note_argument

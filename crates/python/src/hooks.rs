@@ -1,6 +1,6 @@
 //! The Python side of the engine: what only Python code can do, as callables resolved once.
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -13,6 +13,7 @@ struct Hooks {
     load_error: Py<PyAny>,
     pickle: Py<PyAny>,
     explain_unserializable: Py<PyAny>,
+    explain_unreadable: Py<PyAny>,
     note_large_argument: Py<PyAny>,
     call_site: Py<PyAny>,
     make_id: Py<PyAny>,
@@ -28,6 +29,7 @@ pub fn install(hooks: &Bound<'_, PyAny>) -> PyResult<()> {
         load_error: hooks.getattr("load_error")?.unbind(),
         pickle: hooks.getattr("pickle")?.unbind(),
         explain_unserializable: hooks.getattr("explain_unserializable")?.unbind(),
+        explain_unreadable: hooks.getattr("explain_unreadable")?.unbind(),
         note_large_argument: hooks.getattr("note_large_argument")?.unbind(),
         call_site: hooks.getattr("call_site")?.unbind(),
         make_id: hooks.getattr("make_id")?.unbind(),
@@ -85,6 +87,21 @@ pub fn unserializable(
             .bind(py)
             .call1((error.value(py), value, role, name))
     });
+    match explained {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+/// The error that the user sees where code of a value raised `error` while it was unpickled. What is
+/// no `Exception` (an interrupt, the end of the process) stays what it is.
+pub fn unreadable(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyException>(py) {
+        return error;
+    }
+    // Not the borrowed value, which has no traceback of its own.
+    let error = error.into_value(py);
+    let explained = hooks(py).and_then(|hooks| hooks.explain_unreadable.bind(py).call1((error,)));
     match explained {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,

@@ -21,8 +21,8 @@ const COPY_PICKLE_BYTES: usize = 4096;
 /// Decodes a value. `references` are those inside it.
 ///
 /// # Errors
-/// The exception that the value is, what unpickling raises, or `ValueError` for bytes that are no
-/// value.
+/// The exception that the value is, `RaySystemError` for what unpickling raises, or `ValueError` for
+/// bytes that are no value.
 pub fn decode(
     py: Python<'_>,
     memory: Memory,
@@ -47,6 +47,7 @@ pub fn decode(
             let _offer = Offer::start(references);
             let range = 1..bytes.len();
             pickle::loads(&lend_pickle(py, &memory, range)?)
+                .map_err(|error| hooks::unreadable(py, error))
         }
         Kind::Buffers => decode_buffers(py, memory, references),
         Kind::ReferenceList => Ok(PyList::new(py, wrap(py, references)?)?.into_any()),
@@ -78,6 +79,7 @@ fn decode_buffers(
     }
     let _offer = Offer::start(references);
     pickle::loads_with_buffers(&lend_pickle(py, &memory, layout.pickle)?, &buffers)
+        .map_err(|error| hooks::unreadable(py, error))
 }
 
 fn lend_pickle<'py>(
