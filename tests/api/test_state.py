@@ -143,5 +143,28 @@ def test_limits_filters_and_what_is_wrong_with_them(ray, get, state, Holder):
         state.list_actors(filters=[("colour", "=", "blue")])
     with pytest.raises(ValueError, match="Unsupported filter predicate"):
         state.list_actors(filters=[("state", "<", "ALIVE")])
-    with pytest.raises(ValueError, match="exceeds the supported limit"):
+    with pytest.raises(ValueError, match="Unsupported filter predicate"):
+        state.list_placement_groups(filters=[("state", "<", "CREATED")])
+    with pytest.raises(exceptions.RayStateApiException, match="exceeds the supported limit"):
         state.list_actors(limit=100_000)
+
+
+def test_columns_of_ray(ray, state):
+    """They raised AttributeError where this engine had nothing to say in them."""
+    group = ray.util.placement_group([{"CPU": 1}])
+    assert group.wait(60)
+    row = state.get_placement_group(group.id.hex())
+    assert row.bundles == [
+        {
+            "bundle_id": {"placement_group_id": group.id.hex(), "bundle_index": 0},
+            "unit_resources": {"CPU": 1},
+            "node_id": ray.get_runtime_context().get_node_id(),
+        }
+    ]
+    assert row.is_detached is False and row.stats["scheduling_state"] == "FINISHED"
+    assert state.list_placement_groups()[0].stats is None
+    ray.util.remove_placement_group(group)
+    (job,) = state.list_jobs()
+    assert job.runtime_env == {} and job.submission_id is None
+    (node,) = state.list_nodes(detail=True)
+    assert node.end_time_ms is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -75,6 +76,8 @@ def _actor(entry: dict[str, Any]) -> ActorState:
         death_cause=entry["cause"],
         is_detached=entry["detached"],
         num_restarts=entry["restarts"],
+        num_restarts_due_to_lineage_reconstruction=0,
+        num_restarts_due_to_node_preemption=0,
     )
 
 
@@ -104,6 +107,7 @@ def jobs() -> list[JobState]:
             status="RUNNING",
             entrypoint=job["entrypoint"],
             driver_info={"id": job["job_id"].hex(), "pid": str(job["driver_pid"])},
+            runtime_env=json.loads(job["runtime_env"] or "{}"),
         )
         for job in _core.status()["jobs"]
     ]
@@ -111,21 +115,30 @@ def jobs() -> list[JobState]:
 
 def placement_groups() -> list[PlacementGroupState]:
     """All placement groups, removed ones included for as long as control remembers them."""
-    from whipray.util.placement_group import placement_group_table
+    from whipray.util.placement_group import description
 
-    return [
-        PlacementGroupState(
-            placement_group_id=entry["placement_group_id"],
-            name=entry["name"],
-            creator_job_id=entry["placement_group_id"][-8:],
-            state=entry["state"],
-            bundles=[
-                {"bundle_index": index, "unit_resources": resources}
-                for index, resources in entry["bundles"].items()
-            ],
-        )
-        for entry in placement_group_table().values()
-    ]
+    groups = _core.list_groups(None, "", "")
+    return [_placement_group(group, description(group)) for group in groups]
+
+
+def _placement_group(group: dict[str, Any], entry: dict[str, Any]) -> PlacementGroupState:
+    identity = entry["placement_group_id"]
+    return PlacementGroupState(
+        placement_group_id=identity,
+        name=entry["name"],
+        creator_job_id=identity[-8:],
+        state=entry["state"],
+        bundles=[
+            {
+                "bundle_id": {"placement_group_id": identity, "bundle_index": index},
+                "unit_resources": resources,
+                "node_id": entry["bundles_to_node_id"][index] or None,
+            }
+            for index, resources in entry["bundles"].items()
+        ],
+        is_detached=group["detached"],
+        stats=entry["stats"],
+    )
 
 
 def _complete(rows: list[Any], reports: dict[str, Any]) -> list[Any]:
@@ -233,6 +246,7 @@ def _identity(task: dict[str, Any], node_id: str, pids: dict[str, int]) -> dict[
         node_id=node_id if worker_id else None,
         worker_id=worker_id,
         worker_pid=pids.get(worker_id),
+        language="PYTHON",
     )
 
 

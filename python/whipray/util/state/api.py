@@ -76,7 +76,14 @@ def _list(
     raise_on_missing_output: bool,
 ) -> list[Row]:
     if limit > _LARGEST_LIMIT:
-        raise ValueError(f"Given limit {limit} exceeds the supported limit {_LARGEST_LIMIT}.")
+        raise RayStateApiException(
+            f"Given limit {limit} exceeds the supported limit {_LARGEST_LIMIT}."
+        )
+    for _, predicate, _ in filters or ():
+        if predicate not in ("=", "!="):
+            raise ValueError(
+                f"Unsupported filter predicate {predicate} is given. Available predicates: =, !=."
+            )
     rows = _rows(source, raise_on_missing_output)
     for column, predicate, value in filters or ():
         rows = [row for row in rows if _matches(row, column, predicate, value)]
@@ -94,8 +101,6 @@ def _matches(row: StateSchema, column: str, predicate: str, value: SupportedFilt
             f"The column {column!r} cannot be filtered by. It can be any of "
             f"{sorted(type(row).columns())}."
         )
-    if predicate not in ("=", "!="):
-        raise ValueError(f"Unsupported filter predicate {predicate} is given. Available: =, !=.")
     actual = row[column]
     if isinstance(actual, bool):
         equal = actual == (
