@@ -18,6 +18,7 @@ pub enum Verb {
     Start(Box<StartArguments>),
     Stop(StopArguments),
     Status(StatusArguments),
+    HealthCheck(HealthCheckArguments),
     Explain(ExplainArguments),
     Memory(MemoryArguments),
     Timeline(TimelineArguments),
@@ -112,6 +113,20 @@ pub struct StatusArguments {
     /// Show each node, and each actor.
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// Say by the exit code whether the cluster answers.
+#[derive(Debug, Args)]
+pub struct HealthCheckArguments {
+    /// `host:port` of the cluster; the one that `start` started on this machine otherwise.
+    #[arg(long)]
+    pub address: Option<String>,
+    /// One component of the cluster; there are none that could be asked by themselves.
+    #[arg(long)]
+    pub component: Option<String>,
+    /// Without effect: a daemon of another version refuses the connection.
+    #[arg(long)]
+    pub skip_version_check: bool,
 }
 
 /// Say what an object, a task or an actor waits for, since when, and who decides.

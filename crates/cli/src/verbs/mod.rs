@@ -1,6 +1,7 @@
 //! The verbs of the command line.
 
 pub mod explain;
+pub mod health_check;
 pub mod memory;
 pub mod microbenchmark;
 pub mod start;
@@ -49,6 +50,8 @@ pub enum VerbError {
     NoId(String),
     #[error("cannot write {path}: {error}")]
     Write { path: String, error: std::io::Error },
+    #[error("{0:?} is no component of a cluster: leave --component out to ask for all of it")]
+    NoComponent(String),
     #[error("{} of the clusters did not end", .0)]
     NotStopped(usize),
     #[error("cannot run {program}: {error}")]
