@@ -12,6 +12,10 @@ _NUMBER = (float, int, _NONE)
 _COUNT = (int, _NONE)
 
 
+_UNITS = 10_000
+"""The engine counts resources in units of a ten-thousandth."""
+
+
 def _no_check(name: str, value: Any) -> None:
     """Any value of the right type will do."""
 
@@ -25,6 +29,10 @@ def _not_negative(name: str, value: Any) -> None:
         raise ValueError(f"The quantity of resource {name} must be a number, not {value}")
     if value == float("inf"):
         raise OverflowError(f"The quantity of resource {name} must be finite, not {value}")
+    if isinstance(value, float) and value and value * _UNITS < 1:
+        raise ValueError(
+            f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
+        )
 
 
 def _retries(name: str, value: Any) -> None:
@@ -88,6 +96,10 @@ def _resources(name: str, value: Any) -> None:
         raise ValueError(
             "Use the 'num_cpus' and 'num_gpus' keyword instead of 'CPU' and 'GPU' in 'resources' "
             "keyword"
+        )
+    if "memory" in value or "object_store_memory" in value:
+        raise ValueError(
+            "The resources dictionary must not contain the key 'memory' or 'object_store_memory'"
         )
     for resource, amount in value.items():
         if not isinstance(resource, str):
@@ -323,7 +335,7 @@ def resources_of(options: dict[str, Any], default_cpus: float) -> dict[str, floa
     amounts = {
         "CPU": default_cpus if cpus is None else cpus,
         "GPU": gpus,
-        "memory": options.get("memory") or 0,
+        "memory": int(options.get("memory") or 0),
         "object_store_memory": options.get("object_store_memory") or 0,
         **(options.get("resources") or {}),
     }
