@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 __version__ = "2.60.0"
 """The version of Ray whose API this is."""
 
+__commit__ = "b7f4259e944bf6959f721b106adc366ddfa0c356"
+"""The commit of that version."""
+
 __whipray_version__ = "0.1.0"
 """The version of this engine."""
 

@@ -9,9 +9,7 @@ from typing import Any
 
 _NOBODY = (
     "Could not find any running Ray instance. Please specify the one to connect to by setting "
-)
-_HINT = (
-    "`address` to an address that `whipray start --head` printed, or start one with that command."
+    "`--address` flag or `RAY_ADDRESS` environment variable. `whipray start --head` starts one."
 )
 
 
@@ -36,7 +34,7 @@ def find(address: str | None, temp_dir: str | None) -> dict[str, Any] | None:
     if address in (None, "auto"):
         found = _current(temp_dir)
         if found is None and address == "auto":
-            raise ConnectionError(_NOBODY + _HINT)
+            raise ConnectionError(_NOBODY)
         return found
     host, separator, port = address.rpartition(":")
     if address.startswith("ray://"):

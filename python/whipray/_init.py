@@ -16,6 +16,12 @@ _RESERVED = {
     "memory": "_memory",
     "object_store_memory": "object_store_memory",
 }
+_AS_IN_RAY = {
+    "num_cpus": "num_cpus and num_gpus",
+    "num_gpus": "num_cpus and num_gpus",
+    "system_config": "_system_config",
+}
+"""What messages call the options of which Ray speaks by other names."""
 _HIDDEN = {
     "_driver_object_store_memory",
     "_enable_object_reconstruction",
@@ -253,7 +259,7 @@ def _check_namespace(namespace: Any) -> None:
 
 
 def _refuse_for_existing(options: dict[str, Any]) -> None:
-    given = [name for name, value in options.items() if value is not None]
+    given = {_AS_IN_RAY.get(name, name): None for name in options if options[name] is not None}
     if given:
         raise ValueError(
             f"When connecting to an existing cluster, {', '.join(given)} must not be provided."
