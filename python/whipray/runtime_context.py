@@ -39,11 +39,16 @@ class RuntimeContext:
 
     def get(self) -> dict[str, Any]:
         """The ids as objects, under ``job_id``, ``node_id``, ``namespace`` and, in workers,
-        ``task_id`` and ``actor_id``."""
-        context = {"job_id": self.job_id, "node_id": self.node_id, "namespace": self.namespace}
+        ``task_id`` and, in actors, ``actor_id``."""
+        context: dict[str, Any] = {
+            "job_id": self.job_id,
+            "node_id": self.node_id,
+            "namespace": self.namespace,
+        }
         if _session.current.role == _session.WORKER:
             context["task_id"] = self.task_id
-            context["actor_id"] = self.actor_id
+            if self.actor_id is not None:
+                context["actor_id"] = self.actor_id
         return context
 
     @property

@@ -25,7 +25,6 @@ COMMON = [
     ({"resources": "gold"}, TypeError, "The type of keyword 'resources' must be"),
     ({"resources": {"CPU": 1}}, ValueError, "Use the 'num_cpus' and 'num_gpus' keyword"),
     ({"resources": {"GPU": 1}}, ValueError, "Use the 'num_cpus' and 'num_gpus' keyword"),
-    ({"resources": {"memory": 1}}, ValueError, "must not contain the key 'memory'"),
     ({"num_cpus": 0.00001}, ValueError, "num_cpus cannot go beyond 0.0001"),
     ({"resources": {"gold": 0.00009}}, ValueError, "gold cannot go beyond 0.0001"),
     ({"name": 1}, TypeError, "The type of keyword 'name' must be"),
@@ -101,6 +100,14 @@ def test_of_an_actor(ray, actor_class, options, kind, message):
     with pytest.raises(kind, match=message):
         # Where the check takes two options together, it may be made when the actor is created.
         actor_class.options(**options).remote()
+
+
+@pytest.mark.parametrize("name", ["memory", "object_store_memory"])
+def test_memory_is_no_custom_resource(function, actor_class, name):
+    with pytest.raises(ValueError, match="must not contain the key 'memory'"):
+        function.options(resources={name: 1}).remote()
+    with pytest.raises(ValueError, match="must not contain the key 'memory'"):
+        actor_class.options(resources={name: 1}).remote()
 
 
 @pytest.mark.parametrize("options, kind, message", FOR_DEFINITIONS_OF_TASKS, ids=str)

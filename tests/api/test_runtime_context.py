@@ -193,3 +193,19 @@ def test_identifier_classes(ray):
         assert kind.nil().is_nil()
         assert len(kind.nil().binary()) == kind.size()
     assert ray.ObjectID is ray.ObjectRef
+
+
+def test_ids_at_once(ray, get):
+    @ray.remote
+    def in_task():
+        return set(ray.get_runtime_context().get())
+
+    @ray.remote
+    class Actor:
+        def ids(self):
+            return set(ray.get_runtime_context().get())
+
+    everywhere = {"job_id", "node_id", "namespace"}
+    assert set(ray.get_runtime_context().get()) == everywhere
+    assert get(in_task.remote()) == everywhere | {"task_id"}
+    assert get(Actor.remote().ids.remote()) == everywhere | {"task_id", "actor_id"}
