@@ -128,9 +128,20 @@ def bind_job(job: dict[str, Any]) -> None:
         _logging_config.apply_json(job["environment"][_logging_config.VARIABLE])
 
 
-def load_function(function_id: bytes) -> Any:
-    """The function or class of this id."""
-    return _function.load(function_id)
+def load_function(function_id: bytes, class_name: str) -> Any:
+    """The function of this id; the class of an actor where ``class_name`` is not empty.
+
+    Raises RuntimeError for a definition that cannot be unpickled here.
+    """
+    try:
+        return _function.load(function_id)
+    except Exception as error:
+        what = f"actor with name {class_name}" if class_name else "remote function"
+        raise RuntimeError(
+            f"The {what} failed to import on the worker. This may be because needed library "
+            "dependencies are not installed in the worker environment or cannot be found from "
+            f"sys.path {sys.path}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def assign(resources: dict[str, float], gpu_ids: list[int]) -> None:

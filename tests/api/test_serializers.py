@@ -119,38 +119,3 @@ def test_bytearray_stays_one(ray, get):
         assert get(ray.put(value)) == value
         assert type(get(ray.put(value))) is bytearray
         assert type(get(ray.remote(lambda it: it).remote(value))) is bytearray
-
-
-@pytest.fixture
-def unreadable():
-    """Can be pickled, but not unpickled."""
-
-    class Unreadable:
-        def __init__(self):
-            self.value = 1
-
-        def __setstate__(self, state):
-            raise KeyError("not again")
-
-    return Unreadable()
-
-
-@pytest.mark.parametrize("around", [lambda it: it, lambda it: [bytes(200_000), it]])
-def test_value_that_cannot_be_unpickled(ray, get, unreadable, around):
-    """The exception of the user's code was raised bare, as if it came from the task."""
-    with pytest.raises(ray.exceptions.RaySystemError, match="not again") as caught:
-        get(ray.put(around(unreadable)))
-    assert isinstance(caught.value.client_exc, KeyError)
-    assert "__setstate__" in caught.value.traceback_str
-    del caught  # Its traceback holds the reference.
-
-
-def test_argument_that_cannot_be_unpickled(ray, get, unreadable):
-    @ray.remote
-    def take(value):
-        return value
-
-    with pytest.raises(ray.exceptions.RayTaskError, match="not again") as caught:
-        get(take.remote(unreadable))
-    assert isinstance(caught.value, ray.exceptions.RaySystemError)
-    assert get(take.remote(1)) == 1

@@ -11,9 +11,10 @@ use crate::value::pickle::vectorcall;
 struct Hooks {
     to_exception: Py<PyAny>,
     load_error: Py<PyAny>,
+    is_failure: Py<PyAny>,
+    unreadable_value: Py<PyAny>,
     pickle: Py<PyAny>,
     explain_unserializable: Py<PyAny>,
-    explain_unreadable: Py<PyAny>,
     note_large_argument: Py<PyAny>,
     call_site: Py<PyAny>,
     make_id: Py<PyAny>,
@@ -27,9 +28,10 @@ pub fn install(hooks: &Bound<'_, PyAny>) -> PyResult<()> {
     let found = Hooks {
         to_exception: hooks.getattr("to_exception")?.unbind(),
         load_error: hooks.getattr("load_error")?.unbind(),
+        is_failure: hooks.getattr("is_failure")?.unbind(),
+        unreadable_value: hooks.getattr("unreadable_value")?.unbind(),
         pickle: hooks.getattr("pickle")?.unbind(),
         explain_unserializable: hooks.getattr("explain_unserializable")?.unbind(),
-        explain_unreadable: hooks.getattr("explain_unreadable")?.unbind(),
         note_large_argument: hooks.getattr("note_large_argument")?.unbind(),
         call_site: hooks.getattr("call_site")?.unbind(),
         make_id: hooks.getattr("make_id")?.unbind(),
@@ -72,6 +74,32 @@ pub fn load_error(data: &Bound<'_, PyAny>) -> PyErr {
     }
 }
 
+/// The exception `value` as a value, or raised where it is one that the engine itself raises: a
+/// failure stays a failure for whoever asks for it, wherever it was caught in between.
+///
+/// # Errors
+/// `value`, or what the package raises.
+pub fn raise_failures(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    let py = value.py();
+    let is_failure = vectorcall(hooks(py)?.is_failure.bind(py), &[value.as_ptr()], None)?;
+    if is_failure.is_truthy()? {
+        return Err(PyErr::from_value(value));
+    }
+    Ok(value)
+}
+
+/// The error that stands for a value that cannot be unpickled in this process.
+pub fn unreadable_value(py: Python<'_>, error: PyErr) -> PyErr {
+    // With its traceback, which the text of the new error has.
+    let error = error.into_value(py);
+    let made = hooks(py)
+        .and_then(|hooks| vectorcall(hooks.unreadable_value.bind(py), &[error.as_ptr()], None));
+    match made {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
 /// The error that says which value of the user cannot be serialized. `role` is `"argument"` or
 /// `"put value"`; `name` is the task or actor that it was meant for, or empty.
 pub fn unserializable(
@@ -87,21 +115,6 @@ pub fn unserializable(
             .bind(py)
             .call1((error.value(py), value, role, name))
     });
-    match explained {
-        Ok(exception) => PyErr::from_value(exception),
-        Err(error) => error,
-    }
-}
-
-/// The error that the user sees where code of a value raised `error` while it was unpickled. What is
-/// no `Exception` (an interrupt, the end of the process) stays what it is.
-pub fn unreadable(py: Python<'_>, error: PyErr) -> PyErr {
-    if !error.is_instance_of::<PyException>(py) {
-        return error;
-    }
-    // Not the borrowed value, which has no traceback of its own.
-    let error = error.into_value(py);
-    let explained = hooks(py).and_then(|hooks| hooks.explain_unreadable.bind(py).call1((error,)));
     match explained {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,
