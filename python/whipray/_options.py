@@ -11,9 +11,8 @@ _NONE = type(None)
 _NUMBER = (float, int, _NONE)
 _COUNT = (int, _NONE)
 
-
-_UNITS = 10_000
-"""The engine counts resources in units of a ten-thousandth."""
+_SMALLEST_AMOUNT = 0.0001
+"""Of a resource: what is less could not be told from nothing."""
 
 
 def _no_check(name: str, value: Any) -> None:
@@ -29,9 +28,10 @@ def _not_negative(name: str, value: Any) -> None:
         raise ValueError(f"The quantity of resource {name} must be a number, not {value}")
     if value == float("inf"):
         raise OverflowError(f"The quantity of resource {name} must be finite, not {value}")
-    if isinstance(value, float) and value and value * _UNITS < 1:
+    if 0 < value < _SMALLEST_AMOUNT:
         raise ValueError(
-            f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
+            f"The precision of the fractional quantity of resource {name} cannot go beyond "
+            f"{_SMALLEST_AMOUNT}"
         )
 
 
@@ -147,6 +147,14 @@ def _fallback_strategy(name: str, value: Any) -> None:
             _label_selector(name, selector)
 
 
+def _runtime_env(name: str, value: Any) -> None:
+    # Folders are looked for where the task is called: they may not be there yet.
+    if value and value.get("env_vars"):
+        from whipray._runtime_env import check_variables
+
+        check_variables(value["env_vars"])
+
+
 def _scheduling_strategy(name: str, value: Any) -> None:
     if value is None or isinstance(value, str):
         return
@@ -216,7 +224,7 @@ _COMMON: dict[str, Option] = {
     "placement_group_bundle_index": Option((int,), -1),
     "placement_group_capture_child_tasks": Option((bool, _NONE), None),
     "resources": Option((dict, _NONE), None, _resources),
-    "runtime_env": Option((dict, _NONE), None),
+    "runtime_env": Option((dict, _NONE), None, _runtime_env),
     "scheduling_strategy": Option((), None, _scheduling_strategy),
     "enable_task_events": Option((bool,), True),
     "_labels": Option((dict, _NONE), None),

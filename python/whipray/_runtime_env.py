@@ -40,7 +40,7 @@ def validate(runtime_env: Any) -> dict[str, Any]:
             f"runtime_env has unsupported fields {unknown}; the supported ones are "
             f"{list(SUPPORTED)}"
         )
-    _check_variables(runtime_env.get("env_vars"))
+    check_variables(runtime_env.get("env_vars"))
     _check_working_dir(runtime_env.get("working_dir"))
     _check_modules(runtime_env.get("py_modules"))
     _check_excludes(runtime_env.get("excludes"))
@@ -52,7 +52,8 @@ def validate(runtime_env: Any) -> dict[str, Any]:
     return runtime_env
 
 
-def _check_variables(variables: Any) -> None:
+def check_variables(variables: Any) -> None:
+    """Raises TypeError for anything but a dictionary of strings, or None."""
     if variables is None:
         return
     if not isinstance(variables, dict):

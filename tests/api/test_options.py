@@ -30,6 +30,9 @@ COMMON = [
     ({"name": 1}, TypeError, "The type of keyword 'name' must be"),
     ({"runtime_env": 1}, TypeError, "runtime_env"),
     ({"scheduling_strategy": 1}, TypeError, "scheduling_strategy"),
+    # These two were found out when the task was called, or never.
+    ({"num_cpus": 0.00001}, ValueError, "The precision of the fractional quantity of resource"),
+    ({"runtime_env": {"env_vars": {"A": 1}}}, TypeError, "must be of type Dict.str, str."),
 ]
 
 FOR_TASKS = [
