@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from whipray import _actor_description, _core, _generators, _options, _session
 from whipray._actor_creation import create
 from whipray._actor_description import Description
+from whipray._actor_metadata import ActorClassMetadata
 from whipray._function import Definition
 from whipray._ids import ActorID
 from whipray.remote_function import merge_options, pickled_types
@@ -160,6 +161,11 @@ class ActorClass(Generic[T]):
         """The class as it was before it was decorated."""
         return self._class
 
+    @property
+    def __ray_metadata__(self) -> ActorClassMetadata:
+        """The plain class (``modified_class``), its name and the options of the decorator."""
+        return ActorClassMetadata(self._class, self._default_options)
+
     def __getattr__(self, name: str) -> Any:
         if name in ("_class", "_default_options", "_definition"):
             raise AttributeError(name)  # Asked for by copy and pickle before there is an object.
@@ -262,7 +268,7 @@ class ActorMethod:
         """For :class:`ActorHandle`."""
         self._reference = reference
         self._description = description
-        self._name = name
+        self._method_name = name
         self._options = options
         prepare = functools.partial(_prepare, reference, description, name, options)
         call = _core.RemoteCall(prepare, description.methods[name].signature.bind)
@@ -272,7 +278,7 @@ class ActorMethod:
         """Raises TypeError: methods of actors run in the actor's process only."""
         raise TypeError(
             "Actor methods cannot be called directly. Instead of running "
-            f"'object.{self._name}()', try 'object.{self._name}.remote()'."
+            f"'object.{self._method_name}()', try 'object.{self._method_name}.remote()'."
         )
 
     def options(self, **options: Any) -> ActorMethod:
@@ -291,7 +297,7 @@ class ActorMethod:
                 known.validate(name, value)
         _options.validate_method(options)
         merged = {**self._options, **options}
-        return ActorMethod(self._reference, self._description, self._name, merged)
+        return ActorMethod(self._reference, self._description, self._method_name, merged)
 
     def _remote(
         self,
@@ -305,7 +311,7 @@ class ActorMethod:
 
     def __reduce__(self) -> tuple[Any, ...]:
         handle = ActorHandle._of(self._reference, self._description.dump())
-        return _rebuild_method, (handle, self._name, self._options)
+        return _rebuild_method, (handle, self._method_name, self._options)
 
 
 def _rebuild_method(handle: ActorHandle, name: str, options: dict[str, Any]) -> ActorMethod:
