@@ -177,10 +177,10 @@ class RuntimeContext:
         return group.hex() if group else None
 
     @property
-    def current_placement_group_id(self) -> PlacementGroupID | None:
-        """The placement group, as an object; see :meth:`get_placement_group_id`."""
+    def current_placement_group_id(self) -> PlacementGroupID:
+        """The placement group, as an object, which is nil outside of groups."""
         group = _core.context()["group"]
-        return PlacementGroupID(group) if group else None
+        return PlacementGroupID(group) if group else PlacementGroupID.nil()
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
@@ -218,9 +218,18 @@ class RuntimeContext:
         return os.path.dirname(_session.current.info["session_directory"])
 
     def is_canceled(self) -> bool:
-        """Whether the current task was cancelled. Raises RuntimeError outside of tasks."""
+        """Whether the current task was cancelled.
+
+        Raises RuntimeError outside of tasks, and in actors with coroutines: those get
+        CancelledError.
+        """
         if not _core.context()["task_id"]:
-            raise RuntimeError("This method is only available in a task.")
+            raise RuntimeError(
+                "This method is only available when the process is a worker. "
+                f"Current mode: {_session.current.role}"
+            )
+        if (_session.current.info.get("actor") or {}).get("is_async"):
+            raise RuntimeError("This method is not supported in an async actor.")
         return _core.is_cancelled()
 
 

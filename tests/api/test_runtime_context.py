@@ -179,6 +179,27 @@ def test_cancelled_state(ray, get):
     assert get(ray.remote(lambda: ray.get_runtime_context().is_canceled()).remote()) is False
 
 
+def test_cancelled_state_is_not_for_actors_with_coroutines(ray, get):
+    class Actor:
+        async def ask(self):
+            return ray.get_runtime_context().is_canceled()
+
+    with pytest.raises(RuntimeError, match="not supported in an async actor"):
+        get(ray.remote(Actor).remote().ask.remote())
+    with pytest.raises(RuntimeError, match="only available when the process is a worker"):
+        ray.get_runtime_context().is_canceled()
+
+
+def test_ids_that_there_are(ray, get):
+    names = {"job_id", "node_id", "namespace"}
+    assert set(ray.get_runtime_context().get()) == names
+    assert set(get(ray.remote(lambda: ray.get_runtime_context().get()).remote())) == {
+        *names,
+        "task_id",
+    }
+    assert ray.get_runtime_context().current_placement_group_id.is_nil()
+
+
 def test_initialized_in_workers(ray, get):
     assert get(ray.remote(lambda: ray.is_initialized()).remote()) is True
 
