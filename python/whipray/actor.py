@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Union
 
 from whipray import _actor_description, _core, _generators, _options, _session
 from whipray._actor_creation import create
@@ -19,6 +19,7 @@ __all__ = [
     "ActorClassInheritanceException",
     "ActorHandle",
     "ActorMethod",
+    "ActorProxy",
     "exit_actor",
     "method",
 ]
@@ -241,6 +242,10 @@ class ActorHandle(Generic[T]):
         reference = self._ray_reference
         index = _core.note_actor(reference)
         return _rebuild_handle, (reference.actor_id, index, self._ray_description)
+
+
+ActorProxy = Union[ActorHandle[T], type[T]]
+"""For annotations: a handle, of which type checkers may think as of the class."""
 
 
 def _rebuild_handle(actor_id: bytes, index: int, description: bytes) -> ActorHandle:

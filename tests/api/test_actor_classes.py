@@ -224,3 +224,15 @@ def test_class_behind_an_actor_class(ray):
         pass
 
     assert Derived().count() == 1
+
+
+def test_annotations_of_handles(ray, get):
+    class Counter:
+        def count(self):
+            return 1
+
+    def use(counter: ray.actor.ActorProxy[Counter]) -> int:
+        return ray.get(counter.count.remote())
+
+    assert typing.get_args(use.__annotations__["counter"])[1] == type[Counter]
+    assert get(ray.remote(use).remote(ray.remote(Counter).remote())) == 1
