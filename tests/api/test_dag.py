@@ -183,6 +183,7 @@ class TestInputs:
         with dag.InputNode() as inputs:
             by_key = add.bind(inputs["x"], inputs["y"])
             by_number = add.bind(inputs[0], inputs[1])
+        with dag.InputNode() as inputs:
             by_name = add.bind(inputs.x, inputs.y)
         assert get(by_key.execute({"x": 1, "y": 2})) == 3
         assert get(by_key.execute(x=1, y=2)) == 3
@@ -258,6 +259,7 @@ class TestNodes:
         (holder,) = node.apply_recursive(lambda node: list(node.get_args()))
         assert holder.held == [[1, 2]]
 
+    @pytest.mark.whipray_only
     def test_what_is_not_a_node_stays_what_it_is(self, add):
         value = object()
         (given,) = add.bind(value).apply_recursive(lambda node: list(node.get_args()))

@@ -16,6 +16,7 @@ from whipray.util.placement_group import (
 if TYPE_CHECKING:
     from whipray.util import accelerators as accelerators
     from whipray.util import annotations as annotations
+    from whipray.util import dask as dask
     from whipray.util import joblib as joblib
     from whipray.util import multiprocessing as multiprocessing
     from whipray.util import queue as queue
@@ -46,6 +47,7 @@ _MODULES = (
     "actor_pool",
     "annotations",
     "check_serialize",
+    "dask",
     "debug",
     "helpers",
     "joblib",
