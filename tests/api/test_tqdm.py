@@ -6,6 +6,8 @@ import io
 import pytest
 
 PROGRAM = """
+    import time
+
     import {engine} as ray
     from {engine}.experimental.tqdm_ray import safe_print, tqdm
 
@@ -24,6 +26,7 @@ PROGRAM = """
     ray.get([work.remote(name) for name in ("first", "other")])
     for item in tqdm([1], desc="of the driver"):
         safe_print("printed by the driver")
+    time.sleep({pause})
     ray.shutdown()
 """
 
@@ -34,7 +37,9 @@ def module(engine):
 
 
 def test_bars_are_shown_by_the_driver(engine, drivers):
-    driver = drivers.run(PROGRAM.format(engine=engine.name))
+    # Ray does not show what comes shortly before the end.
+    pause = 0 if engine.is_whipray else 3
+    driver = drivers.run(PROGRAM.format(engine=engine.name, pause=pause))
     for name in ("first", "other"):
         assert f"{name}: " in driver.stderr
         assert f"second of {name}: " in driver.stderr
@@ -46,7 +51,7 @@ def test_bars_are_shown_by_the_driver(engine, drivers):
 
 @pytest.mark.whipray_only
 def test_they_may_be_switched_off(drivers):
-    driver = drivers.run(PROGRAM.format(engine="whipray"), environment={"RAY_TQDM": "0"})
+    driver = drivers.run(PROGRAM.format(engine="whipray", pause=0), environment={"RAY_TQDM": "0"})
     assert driver.stderr == ""
     assert "magic_token" not in driver.stdout
 
@@ -61,7 +66,7 @@ class TestBar:
 
     def test_it_goes_through_an_iterable(self, module, shown):
         assert list(module.tqdm(iter("abc"), desc="letters", flush_interval_s=0)) == ["a", "b", "c"]
-        assert [state["x"] for state in shown][:4] == [0, 1, 2, 3]
+        assert sorted({state["x"] for state in shown} - {0}) == [1, 2, 3]
         assert {state["desc"] for state in shown} == {"letters"}
 
     def test_the_length_is_the_total_where_there_is_one(self, module):
@@ -75,15 +80,21 @@ class TestBar:
             bar.update()
         assert bar.n == 50
         assert len(shown) == 1
+
+    @pytest.mark.whipray_only
+    def test_or_when_that_is_asked_for(self, module, shown):
+        bar = module.tqdm(total=100, flush_interval_s=3600)
+        bar.update(50)
         bar.refresh()
-        assert shown[-1]["x"] == 50
+        assert [state["x"] for state in shown] == [0, 50]
 
     def test_numbers_and_total_can_be_set(self, module, shown):
-        bar = module.tqdm(total=10)
+        bar = module.tqdm(total=10, flush_interval_s=0)
         bar.n, bar.total = 4, 20
         bar.refresh()
         assert (shown[-1]["x"], shown[-1]["total"]) == (4, 20)
 
+    @pytest.mark.whipray_only
     def test_the_end_is_told_once(self, module, shown):
         bar = module.tqdm(total=10)
         bar.close()
