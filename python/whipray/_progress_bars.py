@@ -75,6 +75,22 @@ class BarManager:
         self._processes: dict[tuple[str, int], int] = {}
         self._lines_shown = 0
         self._hidden = 0
+        self.num_hides = 0
+        """How often the bars were hidden."""
+
+    @property
+    def in_hidden_state(self) -> bool:
+        """Whether the bars are hidden now."""
+        return self._hidden > 0
+
+    @property
+    def bar_groups(self) -> dict[tuple[str, int], list[Bar]]:
+        """The bars that are not closed, by the address and number of their process."""
+        groups: dict[tuple[str, int], list[Bar]] = {}
+        for bar in list(self._bars.values()):
+            process = (bar.state.get("ip", ""), bar.state.get("pid", 0))
+            groups.setdefault(process, []).append(bar)
+        return groups
 
     def process_state_update(self, state: dict[str, Any]) -> None:
         """Show what a bar tells of itself: its ``uuid``, ``x`` of ``total``, ``desc``, ``unit``,
@@ -108,6 +124,7 @@ class BarManager:
         """Take the bars off the screen, so that something can be printed."""
         with self._lock:
             self._hidden += 1
+            self.num_hides += 1
             self._erase()
 
     def unhide_bars(self) -> None:

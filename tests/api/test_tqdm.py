@@ -49,6 +49,23 @@ def test_bars_are_shown_by_the_driver(engine, drivers):
     assert "magic_token" not in driver.stdout + driver.stderr
 
 
+def test_what_the_driver_prints_does_not_meet_them(engine, drivers):
+    driver = drivers.run(
+        f"""
+        from {engine.name}.experimental import tqdm_ray
+
+        manager = tqdm_ray.instance()
+        bar = tqdm_ray.tqdm(total=3, flush_interval_s=0)
+        bar.update()
+        hides = manager.num_hides
+        print("printed")
+        assert (manager.num_hides, manager.in_hidden_state) == (hides + 1, False)
+        bar.close()
+        """
+    )
+    assert driver.stdout == "printed\n"
+
+
 @pytest.mark.whipray_only
 def test_they_may_be_switched_off(drivers):
     driver = drivers.run(PROGRAM.format(engine="whipray", pause=0), environment={"RAY_TQDM": "0"})

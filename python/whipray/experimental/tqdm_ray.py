@@ -6,6 +6,7 @@ A bar of a worker is a line of its standard output, which the driver takes out o
 
 from __future__ import annotations
 
+import builtins
 import functools
 import json
 import os
@@ -24,6 +25,8 @@ ProgressBarState = dict[str, Any]
 
 RAY_TQDM_MAGIC = "__ray_tqdm_magic_token__"
 """What a line has that is a bar."""
+
+_print = builtins.print
 
 _LINE_START = f'{{"__magic_token__": "{RAY_TQDM_MAGIC}"'
 
@@ -145,7 +148,13 @@ def _deliver(state: ProgressBarState) -> None:
 
 @functools.lru_cache(maxsize=1)
 def instance() -> BarManager:
-    """What shows the bars of this process, and in a driver those of its workers."""
+    """What shows the bars of this process, and in a driver those of its workers.
+
+    From the first call on ``print`` is :func:`safe_print`, unless ``RAY_TQDM_PATCH_PRINT=0``: a
+    program need not know that its workers have bars.
+    """
+    if os.environ.get("RAY_TQDM_PATCH_PRINT", "1") == "1":
+        builtins.print = safe_print
     return BarManager()
 
 
@@ -154,7 +163,7 @@ def safe_print(*args: Any, **kwargs: Any) -> None:
     manager = instance()
     manager.hide_bars()
     try:
-        print(*args, **kwargs)
+        _print(*args, **kwargs)
     finally:
         manager.unhide_bars()
 
