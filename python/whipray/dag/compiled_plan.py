@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whipray._core import ObjectRef
 from whipray._objects import put
@@ -13,6 +13,9 @@ from whipray.dag.function_node import FunctionNode
 from whipray.dag.input_node import InputAttributeNode, InputNode
 from whipray.dag.output_node import MultiOutputNode
 from whipray.dag.py_obj_scanner import _PyObjScanner
+
+if TYPE_CHECKING:
+    from whipray.actor import ActorMethod
 
 _SMALL = (type(None), bool, int, float, str, bytes)
 """Inputs that travel with every call, however many need them."""
@@ -39,6 +42,10 @@ class CompiledPlan:
                 )
         needed = self._needed()
         self._steps = [node for node in nodes if isinstance(node, ClassMethodNode)]
+        # Made once: a method keeps what the core needs for its calls.
+        self._methods = {
+            id(node): _method(node) for node in self._steps if node.is_class_method_call
+        }
         inputs = [node for node in nodes if isinstance(node, (InputNode, InputAttributeNode))]
         self._inputs = [node for node in inputs if needed[id(node)]]
         self._shared = {id(node) for node in self._inputs if needed[id(node)] > 1}
@@ -107,13 +114,15 @@ class CompiledPlan:
                 values[id(step)] = results[index]
                 continue
             named = {name: _resolved(value, values) for name, value in step._bound_kwargs.items()}
-            method = getattr(step._actor, step._method_name)
-            if step._bound_options:
-                method = method.options(**step._bound_options)
-            values[id(step)] = method.remote(*arguments, **named)
+            values[id(step)] = self._methods[id(step)].remote(*arguments, **named)
         if not self._is_multiple:
             return {None: values[id(self._root)]}
         return {place: values[id(node)] for place, node in enumerate(self._outputs)}
+
+
+def _method(call: ClassMethodNode) -> ActorMethod:
+    method: ActorMethod = getattr(call._actor, call._method_name)
+    return method.options(**call._bound_options) if call._bound_options else method
 
 
 def _resolved(value: Any, values: dict[int, Any]) -> Any:
