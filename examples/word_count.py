@@ -47,8 +47,7 @@ def cut(text, pieces):
 def count(text, maps, reduces, number):
     """The `number` most frequent words with their counts."""
     mapped = [
-        count_words.options(num_returns=reduces).remote(piece, reduces)
-        for piece in cut(text, maps)
+        count_words.options(num_returns=reduces).remote(piece, reduces) for piece in cut(text, maps)
     ]
     if reduces == 1:
         mapped = [[part] for part in mapped]

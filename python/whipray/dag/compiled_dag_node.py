@@ -100,8 +100,7 @@ class CompiledDAG:
             raise ValueError("Use execute if enable_asyncio=False")
         index, results = self._submit(args, kwargs)
         futures = [
-            CompiledDAGFuture(self, index, reference, place)
-            for place, reference in results.items()
+            CompiledDAGFuture(self, index, reference, place) for place, reference in results.items()
         ]
         return futures[0] if None in results else futures
 

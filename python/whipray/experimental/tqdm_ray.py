@@ -32,8 +32,7 @@ _LINE_START = f'{{"__magic_token__": "{RAY_TQDM_MAGIC}"'
 
 
 class tqdm:
-    """A bar: over an iterable, or moved by :meth:`update`. Has what tqdm's own is mostly used for.
-    """
+    """A bar over an iterable, or moved by :meth:`update`: what tqdm's own is mostly used for."""
 
     DEFAULT_FLUSH_INTERVAL_SECONDS = 1.0
 
