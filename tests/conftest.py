@@ -16,7 +16,7 @@ from harness.engine import Engine
 from harness.leaks import LeakCheck
 from harness.waiting import GENEROUS_SECONDS
 
-FOLDERS_THAT_USE_THE_ENGINE = ("api", "faults", "cli")
+FOLDERS_THAT_USE_THE_ENGINE = ("api", "faults", "cli", "ecosystem", "examples")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

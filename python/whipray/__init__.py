@@ -15,7 +15,9 @@ from whipray._core import ObjectRef, ObjectRefGenerator
 if TYPE_CHECKING:
     from whipray import actor as actor
     from whipray import cloudpickle as cloudpickle
+    from whipray import dag as dag
     from whipray import exceptions as exceptions
+    from whipray import experimental as experimental
     from whipray import job_config as job_config
     from whipray import remote_function as remote_function
     from whipray import runtime_context as runtime_context
@@ -93,7 +95,9 @@ _HOMES = {
 _MODULES = (
     "actor",
     "cloudpickle",
+    "dag",
     "exceptions",
+    "experimental",
     "internal",
     "job_config",
     "remote_function",

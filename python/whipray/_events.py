@@ -16,6 +16,9 @@ _BUSY_SECONDS = 0.5
 FLUSH_SECONDS = 2.0
 """How long the end of a connection waits for what the workers have printed."""
 
+_BAR = "__ray_tqdm_magic_token__"
+"""In a line that is a progress bar."""
+
 _CYAN, _DEFAULT_COLOUR = "\x1b[36m", "\x1b[0m"
 _COLOURS = tuple(f"\x1b[{code}m" for code in (36, 94, 95, 92, 93, 96, 35, 33, 34, 32, 90))
 """One for each process, where ``RAY_COLOR_PREFIX=1`` asks for that."""
@@ -81,6 +84,13 @@ class EventReader:
             now = time.monotonic()
             shown = []
             for line in lines:
+                if _BAR in line:
+                    from whipray.experimental.tqdm_ray import take_bar
+
+                    rest = take_bar(line)
+                    if rest is None:
+                        continue
+                    line = rest
                 if self._deduplicator.admits(pid, is_error, prefix, line, now):
                     shown.append(f"{prefix}{line}\n")
             _write(is_error, "".join(shown))
@@ -122,8 +132,15 @@ def _write(is_error: bool, text: str) -> None:
     stream = sys.stderr if is_error else sys.stdout
     if not text or stream is None:
         return
+    bars = sys.modules.get("whipray.experimental.tqdm_ray")
+    manager = bars.instance() if bars is not None else None
+    if manager is not None:
+        manager.hide_bars()
     try:
         stream.write(text)
         stream.flush()
     except (OSError, ValueError):
         pass  # The user's stream is closed; there is nobody left to tell.
+    finally:
+        if manager is not None:
+            manager.unhide_bars()

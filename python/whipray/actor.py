@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
 
 from whipray import _actor_description, _core, _generators, _options, _session
 from whipray._actor_creation import create
@@ -13,6 +13,9 @@ from whipray._actor_metadata import ActorClassMetadata
 from whipray._function import Definition
 from whipray._ids import ActorID
 from whipray.remote_function import merge_options, pickled_types
+
+if TYPE_CHECKING:
+    from whipray.dag.class_node import ClassMethodNode, ClassNode
 
 __all__ = [
     "ActorClass",
@@ -142,6 +145,12 @@ class ActorClass(Generic[T]):
         _options.validate_actor_changes(actor_options)
         merged = merge_options(self._default_options, actor_options)
         return ActorClass._of(self._class, merged, self._definition)
+
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
+        """A node of a graph: an actor that is created whenever the graph is executed."""
+        from whipray.dag.class_node import ClassNode
+
+        return ClassNode(self, args, kwargs, self._default_options)
 
     def _remote(
         self,
@@ -303,6 +312,22 @@ class ActorMethod:
         _options.validate_method(options)
         merged = {**self._options, **options}
         return ActorMethod(self._reference, self._description, self._method_name, merged)
+
+    def bind(self, *args: Any, **kwargs: Any) -> ClassMethodNode | tuple[ClassMethodNode, ...]:
+        """A node of a graph: the call, to be made when the graph is executed; a tuple of nodes
+        where the method has several results.
+
+        Raises TypeError for arguments that the method does not take.
+        """
+        from whipray.dag.class_node import bind_method
+
+        method = self._description.methods[self._method_name]
+        method.signature.bind(args, kwargs)
+        options = {**method.options, **self._options}
+        if not method.generates:
+            options.setdefault("num_returns", 1)
+        handle = ActorHandle._of(self._reference, self._description.dump())
+        return bind_method(handle, self._method_name, args, kwargs, options)
 
     def _remote(
         self,

@@ -1,5 +1,6 @@
 """get_runtime_context(), nodes() and the address of the node."""
 
+import importlib
 import os
 import socket
 
@@ -168,6 +169,8 @@ def test_address_of_the_node(ray, get):
     address = ray.util.get_node_ip_address()
     socket.inet_aton(address)
     assert get(ray.remote(lambda: ray.util.get_node_ip_address()).remote()) == address
+    services = importlib.import_module(f"{ray.__name__}._private.services")
+    assert services.get_node_ip_address() == address
 
 
 def test_worker_is_another_process_of_the_same_machine(ray, get):

@@ -16,6 +16,8 @@ from whipray.util.placement_group import (
 if TYPE_CHECKING:
     from whipray.util import accelerators as accelerators
     from whipray.util import annotations as annotations
+    from whipray.util import dask as dask
+    from whipray.util import joblib as joblib
     from whipray.util import multiprocessing as multiprocessing
     from whipray.util import queue as queue
     from whipray.util import scheduling_strategies as scheduling_strategies
@@ -46,8 +48,10 @@ _MODULES = (
     "actor_pool",
     "annotations",
     "check_serialize",
+    "dask",
     "debug",
     "helpers",
+    "joblib",
     "multiprocessing",
     "queue",
     "scheduling_strategies",
