@@ -79,8 +79,8 @@ def init(
     where names of actors live; a new one by default. ``runtime_env`` has ``env_vars``,
     ``working_dir`` and ``py_modules`` for all workers. ``log_to_driver`` prints the output of
     workers here. ``_temp_dir`` is the folder of sessions. ``object_spilling_directory`` is where
-    objects go that the store has no room for, and ``_system_config`` has settings of the engine by
-    Ray's names.
+    objects go that the store has no room for: a directory, or an address in a bucket such as
+    "s3://bucket/path". ``_system_config`` has settings of the engine by Ray's names.
 
     Raises RuntimeError where the process is connected already (unless ``ignore_reinit_error``) or
     the cluster does not start, ConnectionError where the one named cannot be reached, ValueError,

@@ -76,7 +76,8 @@ pub struct StartArguments {
     /// Where the files of the session go.
     #[arg(long)]
     pub temp_dir: Option<String>,
-    /// Where objects go that the object store has no room for; the folder of the sessions otherwise.
+    /// Where objects go that the object store has no room for: a directory, or an address in a
+    /// bucket such as s3://bucket/path; the folder of the sessions otherwise.
     #[arg(long)]
     pub object_spilling_directory: Option<String>,
     /// Settings of the engine as JSON, by Ray's names.

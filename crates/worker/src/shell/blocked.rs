@@ -186,7 +186,10 @@ impl Cluster for WhileBlocked<'_> {
     fn inquire(&mut self, inquiry: Inquiry) -> Option<InquiryAnswered> {
         let make = |request| Inquiry { request, ..inquiry }.into();
         let timeout = limits::INQUIRY_WAIT * 2;
-        match self.runtime.ask_until(make, timeout, self.is_done) {
+        match self
+            .runtime
+            .ask_until(make, timeout, self.is_done, &mut || false)
+        {
             Ok(Message::InquiryAnswered(answer)) => Some(answer),
             _ => None,
         }

@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use whipray_net::{Poller, ReadyEvent, Waker};
 use whipray_proto::messages::actor::StartActor;
 use whipray_proto::messages::inquiry::ProcessReported;
+use whipray_proto::messages::object::UnpinObjects;
 use whipray_proto::{Message, ObjectId, TaskId, WorkerId, limits};
 
 use crate::cell::Waiter;
@@ -141,6 +142,13 @@ impl State {
                     return;
                 };
                 match message {
+                    Message::ObjectsPinned(late) => {
+                        let objects = late.objects.into_iter().map(|pinned| pinned.object);
+                        let unpin = UnpinObjects {
+                            objects: objects.collect(),
+                        };
+                        self.core.effects.push(Effect::ToNode(unpin.into()));
+                    }
                     Message::ReportRequest(request) => {
                         let reported = ProcessReported {
                             request: request.request,
