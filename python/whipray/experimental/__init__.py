@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from whipray.experimental.locations import get_local_object_locations, get_object_locations
 
 _HOMES = {"get_local_object_locations": "locations", "get_object_locations": "locations"}
-_MODULES = ("compiled_dag_ref", "locations", "tqdm_ray")
+_MODULES = ("compiled_dag_ref", "internal_kv", "locations", "tqdm_ray")
 
 __all__ = ["get_local_object_locations", "get_object_locations"]
 
