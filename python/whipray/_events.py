@@ -41,6 +41,8 @@ class EventReader:
         self._colour_prefix = os.environ.get("RAY_COLOR_PREFIX")
         self._ignores_unhandled = os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS", "0") == "1"
         self._lock = threading.Lock()
+        self._shows = threading.Event()
+        self._shows.set()
         self._thread = threading.Thread(target=self._run, name="whipray-events", daemon=True)
         self._thread.start()
 
@@ -51,6 +53,14 @@ class EventReader:
             # What the thread has not taken yet is shown here: nothing can be taken after the end.
             self._show_all(_core.next_events(0.0) or [])
 
+    def pause(self) -> None:
+        """Show nothing until :meth:`resume`."""
+        self._shows.clear()
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause`, with what came meanwhile."""
+        self._shows.set()
+
     def end(self) -> None:
         """Wait until everything was printed; the connection must have ended."""
         self._thread.join(FLUSH_SECONDS)
@@ -60,6 +70,7 @@ class EventReader:
             events = _core.next_events(
                 _BUSY_SECONDS if self._deduplicator.is_holding else _IDLE_SECONDS
             )
+            self._shows.wait()
             if events is None:
                 break
             self._show_all(events)

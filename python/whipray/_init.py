@@ -209,6 +209,8 @@ def _connect(
     session.events = EventReader(log_to_driver, with_prefix=not environment)
     atexit.unregister(_at_exit)
     atexit.register(_at_exit)
+    if sys.breakpointhook is sys.__breakpointhook__ and "PYTHONBREAKPOINT" not in os.environ:
+        sys.breakpointhook = _breakpoint
     return _context.RayContext(_context.address_info(info))
 
 
@@ -223,6 +225,8 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         if session.role != _session.DRIVER:
             return
         daemon, events = session.daemon, session.events
+        if sys.breakpointhook is _breakpoint:
+            sys.breakpointhook = sys.__breakpointhook__
         session.clear()
         try:
             if events is not None:
@@ -233,6 +237,12 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         finally:
             if daemon is not None:
                 daemon.end()
+
+
+def _breakpoint(*args: Any, **kwargs: Any) -> None:
+    from whipray.util import rpdb
+
+    rpdb.stop_driver_at(sys._getframe().f_back)
 
 
 def _at_exit() -> None:

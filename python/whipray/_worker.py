@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from whipray._worker_threads import ThreadGroups
 
 _COROUTINE_FLAG = 0x80
+_BREAKPOINT = "whipray.util.rpdb.set_trace"
+"""What ``breakpoint()`` calls, where the environment of the task does not say."""
 
 _own_environment: dict[str, str] = {}
 _threads: ThreadGroups | None = None
@@ -56,6 +58,7 @@ def main(request: dict[str, Any]) -> int:
 
 def _enter_environment(variables: dict[str, str]) -> None:
     global _own_runtime_env
+    os.environ["PYTHONBREAKPOINT"] = _BREAKPOINT
     # Not for programs that the task starts.
     own = variables.get(_runtime_env.VARIABLE)
     if own is not None:
@@ -154,6 +157,10 @@ def assign(resources: dict[str, float], gpu_ids: list[int]) -> None:
 
 def task_error(exception: BaseException, name: str) -> bytes:
     """The value that stands for an exception of user code."""
+    if os.environ.get("RAY_DEBUG_POST_MORTEM") == "1":
+        from whipray.util import rpdb
+
+        rpdb.post_mortem_of(exception)
     return dump_error(exception, name, *_actor_of_error())
 
 

@@ -22,6 +22,7 @@ pub enum Verb {
     Explain(ExplainArguments),
     Memory(MemoryArguments),
     Timeline(TimelineArguments),
+    Debug(DebugArguments),
     Microbenchmark(MicrobenchmarkArguments),
 }
 
@@ -83,6 +84,9 @@ pub struct StartArguments {
     /// Settings of the engine as JSON, by Ray's names.
     #[arg(long, default_value = "{}", hide = true)]
     pub system_config: String,
+    /// Where a function is that sets up tracing in each process, as `module:function`.
+    #[arg(long)]
+    pub tracing_startup_hook: Option<String>,
     /// Stay in the foreground until the cluster ends.
     #[arg(long)]
     pub block: bool,
@@ -207,6 +211,15 @@ pub enum Unit {
     GB,
 }
 
+/// List the breakpoints at which tasks and actors stand, and debug them.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct DebugArguments {
+    /// Passed on to the debugger.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<String>,
+}
+
 /// Measure tasks, actors and objects on this machine.
 #[derive(Debug, Args)]
 pub struct MicrobenchmarkArguments {
@@ -251,7 +264,6 @@ const IGNORED_START_OPTIONS: &[(&str, bool)] = &[
     ("enable-object-reconstruction", false),
     ("metrics-export-port", true),
     ("no-monitor", false),
-    ("tracing-startup-hook", true),
     ("ray-debugger-external", false),
     ("disable-usage-stats", false),
     ("labels-file", true),

@@ -24,7 +24,12 @@ fn main() -> ExitCode {
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Memory(arguments) => verbs::memory::run(&arguments),
         Verb::Timeline(arguments) => verbs::timeline::run(&arguments),
-        Verb::Microbenchmark(arguments) => verbs::microbenchmark::run(&arguments),
+        Verb::Debug(arguments) => {
+            verbs::python_program::become_module("whipray._debugger.command", &arguments.rest)
+        }
+        Verb::Microbenchmark(arguments) => {
+            verbs::python_program::become_module("whipray._microbenchmark", &arguments.rest)
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

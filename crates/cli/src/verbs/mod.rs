@@ -3,7 +3,7 @@
 pub mod explain;
 pub mod health_check;
 pub mod memory;
-pub mod microbenchmark;
+pub mod python_program;
 pub mod start;
 pub mod status;
 pub mod stop;
