@@ -22,6 +22,12 @@ pub enum Verb {
     Explain(ExplainArguments),
     Memory(MemoryArguments),
     Timeline(TimelineArguments),
+    /// List the things of one kind: actors, tasks, objects, nodes, workers, jobs, placement-groups.
+    List(StateArguments),
+    /// Show one thing, with all that is known of it.
+    Get(StateArguments),
+    /// Count the things of one kind: actors, tasks, objects.
+    Summary(StateArguments),
     Debug(DebugArguments),
     Microbenchmark(MicrobenchmarkArguments),
 }
@@ -216,6 +222,15 @@ pub enum Unit {
 #[command(disable_help_flag = true)]
 pub struct DebugArguments {
     /// Passed on to the debugger.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<String>,
+}
+
+/// A question to the state API.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct StateArguments {
+    /// Passed on to the program that asks.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub rest: Vec<String>,
 }

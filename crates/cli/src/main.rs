@@ -24,6 +24,9 @@ fn main() -> ExitCode {
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Memory(arguments) => verbs::memory::run(&arguments),
         Verb::Timeline(arguments) => verbs::timeline::run(&arguments),
+        Verb::List(arguments) => ask_state("list", arguments.rest),
+        Verb::Get(arguments) => ask_state("get", arguments.rest),
+        Verb::Summary(arguments) => ask_state("summary", arguments.rest),
         Verb::Debug(arguments) => {
             verbs::python_program::become_module("whipray._debugger.command", &arguments.rest)
         }
@@ -38,6 +41,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn ask_state(verb: &str, mut rest: Vec<String>) -> Result<(), VerbError> {
+    rest.insert(0, verb.to_owned());
+    verbs::python_program::become_module("whipray._state_command", &rest)
 }
 
 fn report(error: &VerbError) {
