@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     forms = ("default", "json", "yaml", "table")
     listing.add_argument("--format", choices=forms, default="default")
     listing.add_argument(
-        *("-f", "--filter"),
+        "-f",
+        "--filter",
         action="append",
         default=[],
         type=_filter,
