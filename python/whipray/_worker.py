@@ -252,11 +252,18 @@ def start_actor(
 
 
 def _constructed(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if _loop is None:
+        return cls(*args, **kwargs)
+    # Inside of the event loop, which the constructor may ask for.
+    return _loop.complete(_constructed_by_coroutine(cls, args, kwargs))
+
+
+async def _constructed_by_coroutine(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     code = getattr(cls.__init__, "__code__", None)
-    if _loop is None or code is None or not code.co_flags & _COROUTINE_FLAG:
+    if code is None or not code.co_flags & _COROUTINE_FLAG:
         return cls(*args, **kwargs)
     instance = cls.__new__(cls, *args, **kwargs)
-    _loop.complete(instance.__init__(*args, **kwargs))
+    await instance.__init__(*args, **kwargs)
     return instance
 
 
