@@ -20,7 +20,7 @@ class EventLoop:
         self._bounds.setdefault("", asyncio.Semaphore(max(1, default_size)))
 
     def complete(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """What a coroutine returns that runs to its end, before the calls. Raises what it raises."""
+        """What a coroutine returns, which runs to its end before the calls. Raises what it does."""
         return self._loop.run_until_complete(coroutine)
 
     def enter(self, descriptor: int, drive: Callable[[], bool]) -> None:
