@@ -38,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.mkdtemp(prefix="wr", dir="/tmp")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     os.environ["RAY_TMPDIR"] = folder
+    if config.getoption("--engine") == "ray":
+        # Its workers import the modules of tests only from there.
+        modules = str(Path(__file__).parent / "api")
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [modules, *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
     for variable in ("RAY_ADDRESS", "RAY_NAMESPACE"):
         os.environ.pop(variable, None)
 
