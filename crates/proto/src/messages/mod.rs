@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod execution;
 pub mod inquiry;
 pub mod lease;
+pub mod metrics;
 pub mod object;
 pub mod placement;
 pub mod session;
@@ -159,6 +160,9 @@ messages! {
     162 => inquiry::ProcessReported,
     163 => inquiry::InquiryAnswered,
     164 => inquiry::CycleFound,
+
+    176 => metrics::MetricsRequest,
+    177 => metrics::MetricsReported,
 }
 
 impl Message {

@@ -13,6 +13,7 @@ mod estimate;
 pub mod execution;
 pub mod groups;
 pub mod lineage;
+pub mod metrics;
 pub mod objects;
 pub mod oom_retries;
 mod outcomes;
