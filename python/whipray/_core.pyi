@@ -10,6 +10,7 @@ __all__ = [
     "ActorRef",
     "AsyncCall",
     "ItemSink",
+    "Metric",
     "ObjectRef",
     "ObjectRefGenerator",
     "RemoteCall",
@@ -440,6 +441,22 @@ class ItemSink:
         """Whether little of what was sent waits for being read."""
     def when_room(self, callback: Callable[[], object]) -> None:
         """Call ``callback()`` once there is room for another item, in any thread."""
+
+@final
+class Metric:
+    """One metric of this process, whatever it is connected to."""
+
+    def __new__(
+        cls,
+        kind: str,
+        name: str,
+        description: str,
+        tag_keys: list[str],
+        boundaries: list[float],
+    ) -> Metric: ...
+    def record(self, tags: tuple[str, ...], value: float) -> None:
+        """Add to a counter, set a gauge, or count a value of a histogram, under these values of its
+        tags in the order of their keys."""
 
 def exit_actor() -> None:
     """Marks the death of the current actor as intended; the worker ends after the current call."""

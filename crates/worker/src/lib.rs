@@ -15,7 +15,7 @@ mod shell;
 mod template;
 
 pub use crate::core::effect::DriverEvent;
-pub use crate::core::metrics::{Definition, MetricNumber};
+pub use crate::core::metrics::{Definition, MetricNumber, TagValues};
 pub use crate::core::sources::Source;
 pub use crate::handle::{ActorHandle, ObjectHandle};
 pub use crate::shared::{SharedView, SharedWriter};

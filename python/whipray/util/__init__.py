@@ -16,6 +16,7 @@ from whipray.util.placement_group import (
 if TYPE_CHECKING:
     from whipray.util import accelerators as accelerators
     from whipray.util import annotations as annotations
+    from whipray.util import metrics as metrics
     from whipray.util import multiprocessing as multiprocessing
     from whipray.util import queue as queue
     from whipray.util.actor_pool import ActorPool
@@ -47,6 +48,7 @@ _MODULES = (
     "check_serialize",
     "debug",
     "helpers",
+    "metrics",
     "multiprocessing",
     "queue",
     "serialization",

@@ -129,10 +129,10 @@ impl Node {
     }
 
     /// Lets an idle worker go in order: its connection ends, and it leaves by itself.
-    pub(super) fn dismiss_worker(&mut self, worker: WorkerId, cause: DeathCause) {
+    pub(super) fn dismiss_worker(&mut self, worker: WorkerId, cause: DeathCause, now: Micros) {
         self.pool.condemn(worker, cause);
         if let Some(client) = self.pool.get(worker).and_then(|entry| entry.client()) {
-            self.effects.push(Effect::Close { client });
+            self.close_in_order(client, now);
         }
     }
 

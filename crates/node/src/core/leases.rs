@@ -250,7 +250,7 @@ impl Node {
         self.settle(work, now);
         if end_worker {
             let cause = DeathCause::new(DeathKind::Exited, "its owner had no more use for it");
-            self.dismiss_worker(worker, cause);
+            self.dismiss_worker(worker, cause, now);
         } else {
             self.pool.set_idle(worker, now);
             self.serve_with(worker);

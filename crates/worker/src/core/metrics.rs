@@ -36,7 +36,8 @@ impl TagValues {
 
     pub fn push(&mut self, value: &str) {
         // Longer texts than four gigabytes are cut nowhere: nobody has them as tags.
-        self.0.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.0
+            .extend_from_slice(&(value.len() as u32).to_le_bytes());
         self.0.extend_from_slice(value.as_bytes());
     }
 
@@ -294,10 +295,7 @@ mod tests {
             ..definition("m", MetricKind::Counter)
         };
         assert_eq!(registry.register(described), first);
-        assert_ne!(
-            registry.register(definition("m", MetricKind::Gauge)),
-            first
-        );
+        assert_ne!(registry.register(definition("m", MetricKind::Gauge)), first);
         assert_eq!(registry.report(0).families.len(), 2);
     }
 

@@ -51,17 +51,22 @@ pub fn register(definition: Definition) -> Option<MetricNumber> {
     number
 }
 
-/// Adds to a counter, sets a gauge, or counts a value of a histogram. `tags` are the values of its
-/// tags in the order of their keys.
-pub fn record(number: MetricNumber, tags: &[&str], value: f64) {
+/// Adds to a counter, sets a gauge, or counts a value of a histogram. `write_tags` gives the values of
+/// its tags in the order of their keys; it runs under the lock and must not come back here.
+///
+/// # Errors
+/// What `write_tags` returns; nothing is recorded then.
+pub fn record<E>(
+    number: MetricNumber,
+    value: f64,
+    write_tags: impl FnOnce(&mut TagValues) -> Result<(), E>,
+) -> Result<(), E> {
     let mut shared = shared();
-    let Shared {
-        registry,
-        tags: written,
-    } = &mut *shared;
-    written.clear();
-    tags.iter().for_each(|tag| written.push(tag));
-    registry.record(number, written, value);
+    let Shared { registry, tags } = &mut *shared;
+    tags.clear();
+    write_tags(tags)?;
+    registry.record(number, tags, value);
+    Ok(())
 }
 
 /// All values, for the node.
