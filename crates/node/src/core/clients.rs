@@ -204,7 +204,7 @@ impl Node {
         self.drop_demands_of(client, now);
         self.forget_inquiries_of(client);
         self.keep_metrics_of(client);
-        self.end_leases_of(client, &entry);
+        self.end_leases_of(client, &entry, now);
         self.objects.client_gone(client);
         self.objects.owner_gone(entry.worker);
         self.settle_objects(now);

@@ -57,8 +57,16 @@ enum Pending {
         memory: Option<MachineMemory>,
         waiting: FxHashSet<ClientId>,
     },
-    /// A process is to leave once it has said its last values.
-    Farewell { client: ClientId },
+    /// A process is to end once it has said its last values.
+    Farewell { client: ClientId, end: End },
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// By itself, once its connection is closed.
+    Closed,
+    Killed(WorkerId),
 }
 
 /// What the node knows of metrics.
@@ -142,7 +150,9 @@ impl Node {
                 waiting.remove(&client);
                 waiting.is_empty()
             }
-            Some(Pending::Farewell { client: leaving }) => *leaving == client,
+            Some(Pending::Farewell {
+                client: leaving, ..
+            }) => *leaving == client,
             None => false,
         };
         if is_complete {
@@ -158,7 +168,7 @@ impl Node {
                 memory,
                 waiting,
             }) => self.answer_reading(reading, memory, waiting.len()),
-            Some(Pending::Farewell { client }) => self.effects.push(Effect::Close { client }),
+            Some(Pending::Farewell { client, end }) => self.carry_out_end(client, end),
             None => {}
         }
     }
@@ -174,13 +184,32 @@ impl Node {
         self.effects.push(Effect::MetricsRead { reading, page });
     }
 
-    /// Lets a process go: at once, or when it has said its last values.
+    /// Lets a process leave, as soon as it has said its last values.
     pub(super) fn close_in_order(&mut self, client: ClientId, now: Micros) {
+        self.end_in_order(client, End::Closed, now);
+    }
+
+    /// Ends the process of a worker, as soon as it has said its last values.
+    pub(super) fn kill_in_order(&mut self, worker: WorkerId, now: Micros) {
+        match self.by_worker.get(&worker) {
+            Some(client) => self.end_in_order(*client, End::Killed(worker), now),
+            None => self.kill_process_of(worker),
+        }
+    }
+
+    fn end_in_order(&mut self, client: ClientId, end: End, now: Micros) {
         if self.metrics.processes.contains_key(&client) {
-            let request = self.await_metrics(Pending::Farewell { client }, now);
+            let request = self.await_metrics(Pending::Farewell { client, end }, now);
             self.send(client, MetricsRequest { request });
         } else {
-            self.effects.push(Effect::Close { client });
+            self.carry_out_end(client, end);
+        }
+    }
+
+    fn carry_out_end(&mut self, client: ClientId, end: End) {
+        match end {
+            End::Closed => self.effects.push(Effect::Close { client }),
+            End::Killed(worker) => self.kill_process_of(worker),
         }
     }
 
@@ -193,7 +222,9 @@ impl Node {
         let requests: Vec<u64> = self.metrics.pending.keys().copied().collect();
         for request in requests {
             match self.metrics.pending.get(&request) {
-                Some(Pending::Farewell { client: leaving }) if *leaving == client => {
+                Some(Pending::Farewell {
+                    client: leaving, ..
+                }) if *leaving == client => {
                     self.metrics.pending.remove(&request);
                 }
                 _ => self.count_answer(request, client),

@@ -299,6 +299,24 @@ fn a_process_that_is_let_go_and_says_nothing_is_not_waited_for_long() {
 }
 
 #[test]
+fn a_process_whose_owner_is_gone_says_its_last_values_before_it_is_killed() {
+    let mut stage = Stage::new(cpus(2.0));
+    let (driver, job) = stage.driver();
+    stage.target(driver, 1, job, 2);
+    let workers = stage.start_workers();
+    let client = stage.worker_clients[&workers[0]];
+    stage.metrics(client, 0, counter(1.0));
+    stage.gone(driver);
+    assert!(!stage.is_killed(workers[0]) && stage.is_killed(workers[1]));
+    let requests = stage.metrics_requests(client);
+    stage.metrics(client, requests[0], counter(4.0));
+    assert!(stage.is_killed(workers[0]));
+    stage.exited(workers[0], 9);
+    stage.read(1);
+    assert_eq!(calls(&stage.pages()[0].1), ["ray_calls_total{} 4.0"]);
+}
+
+#[test]
 fn what_a_driver_hands_over_stays() {
     let mut stage = Stage::new(cpus(1.0));
     let (driver, _) = stage.driver();
