@@ -3,7 +3,8 @@
 //! Messages are grouped by who speaks to whom: [`session`] (anyone to a node: hello, bye),
 //! [`lease`] (owner and node), [`object`] (client and store; borrower and owner), [`execution`]
 //! (owner and executor), [`actor`] (owner, node and control), [`placement`] (placement
-//! groups: client and control), [`cluster`] (queries, key-value, logs).
+//! groups: client and control), [`cluster`] (queries, key-value, logs), [`inquiry`] and
+//! [`metrics`] (what processes know and count, asked through the node).
 
 pub mod actor;
 pub mod cluster;
