@@ -1,8 +1,8 @@
 """Counters, gauges and histograms of a program, which are read in Prometheus' format.
 
-A metric is made in any process: a driver, a task, an actor. The values of all processes are read at
-``MetricsExportPort`` of ``nodes()``, each with the id of its process; names begin with ``ray_``, and
-those of counters end with ``_total``.
+A metric is made in any process: a driver, a task, an actor. The values of all processes are read
+at ``MetricsExportPort`` of ``nodes()``, each with the id of its process; names begin with ``ray_``,
+and those of counters end with ``_total``.
 """
 
 from __future__ import annotations
@@ -72,8 +72,7 @@ class Metric:
         given = self._default_tags
         if tags:
             for tag in tags.values():
-                if not isinstance(tag, str):
-                    _check_tag(tag)
+                _check_tag(tag)
             given = {**given, **tags} if given else tags
         try:
             # Tags that the metric has no key for are left out.
