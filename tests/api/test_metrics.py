@@ -59,7 +59,7 @@ def test_a_gauge_shows_its_last_value(ray, metrics):
     assert page.kinds["ray_level"] == "gauge"
 
 
-def test_a_histogram_counts_values_below_its_boundaries(ray, metrics):
+def test_a_histogram_counts_values_below_its_boundaries(ray, engine, metrics):
     sizes = metrics.Histogram("sizes", boundaries=[1, 5.5, 10], tag_keys=("of",))
     for value in (0.5, 1, 3, 7, 20):
         sizes.observe(value, {"of": "it"})
@@ -67,7 +67,9 @@ def test_a_histogram_counts_values_below_its_boundaries(ray, metrics):
     assert page.kinds["ray_sizes"] == "histogram"
     buckets = {it.labels["le"]: it.value for it in page.find("ray_sizes_bucket", of="it")}
     assert buckets == {"1.0": 2, "5.5": 3, "10.0": 4, "+Inf": 5}
-    assert page.total("ray_sizes_sum", of="it") == 31.5
+    # Ray makes the sum of the middles of the buckets.
+    exactly = 0 if engine.is_whipray else 1
+    assert page.total("ray_sizes_sum", of="it") == pytest.approx(31.5, abs=exactly)
 
 
 def test_names_that_end_as_counters_do(ray, metrics):
@@ -169,7 +171,12 @@ def test_what_the_node_says_of_itself(ray, get, metrics):
 
     actor = Idle.remote()
     get(actor.ready.remote())
-    seen(ray, "ray_actors", 1, Name="Idle", State="ALIVE", Source="gcs")
+
+    def is_counted():
+        alive = scrape(ray).find("ray_actors", State="ALIVE", Source="gcs")
+        return [it.value for it in alive if it.labels["Name"].endswith("Idle")] == [1]
+
+    until(is_counted, "the actor is counted")
     # Workers that tasks have just used are kept for a moment.
     page = seen(ray, "ray_resources", 2, Name="CPU", State="AVAILABLE")
     assert page.total("ray_resources", Name="CPU", State="USED") == 0
