@@ -37,7 +37,7 @@ SHIM_SOURCES := $(call sources,python/ray-shim)
 
 say = @printf '\033[1m%s\033[0m\n' '$(1)'
 
-.PHONY: help demo test check bench compat web docs
+.PHONY: help demo test check bench compat ecosystem web docs
 .PHONY: prerequisites check-rust check-licences check-python check-instructions
 .PHONY: test-rust test-python test-stub
 
@@ -56,9 +56,13 @@ check: check-rust check-licences check-python docs ## formatting, lints, types, 
 bench: $(STAMPS)/installed $(STAMPS)/developer ## compare the speed with Ray (RAY_PYTHON=path of an interpreter with Ray)
 	@$(VENV_PYTHON) benches/compare_ray.py $(if $(RAY_PYTHON),--ray-python $(RAY_PYTHON)) $(BENCH_OPTIONS)
 
-compat: $(STAMPS)/installed ## compare names and signatures with Ray's; deviations need a documented reason
+compat: $(STAMPS)/installed $(STAMPS)/developer ## compare names and signatures with Ray's; deviations need a documented reason
 	$(call say,names and signatures beside those of Ray)
 	@$(VENV_PYTHON) tools/compare_api.py --strict
+
+ecosystem: $(STAMPS)/installed $(STAMPS)/ecosystem ## run libraries of others on the engine: scikit-learn, dask
+	$(call say,libraries of others)
+	@$(VENV_PYTHON) -m pytest --quiet tests/ecosystem
 
 web: ## build the web dashboard
 	@echo 'There is no web dashboard yet: nothing to build.'
@@ -85,6 +89,11 @@ $(STAMPS)/build: requirements-build.txt $(STAMPS)/environment
 
 $(STAMPS)/developer: requirements-dev.txt $(STAMPS)/build
 	$(call say,installing the tools of developers)
+	@$(VENV_PYTHON) -m pip install --quiet --requirement $<
+	@touch $@
+
+$(STAMPS)/ecosystem: tests/ecosystem/requirements.txt $(STAMPS)/developer
+	$(call say,installing the libraries of others)
 	@$(VENV_PYTHON) -m pip install --quiet --requirement $<
 	@touch $@
 
@@ -153,4 +162,4 @@ test-stub: $(STAMPS)/installed $(STAMPS)/developer
 
 test-python: $(STAMPS)/installed $(STAMPS)/developer
 	$(call say,pytest)
-	@$(VENV_PYTHON) -m pytest --quiet tests
+	@$(VENV_PYTHON) -m pytest --quiet --ignore tests/ecosystem tests

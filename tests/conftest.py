@@ -16,7 +16,7 @@ from harness.engine import Engine
 from harness.leaks import LeakCheck
 from harness.waiting import GENEROUS_SECONDS
 
-FOLDERS_THAT_USE_THE_ENGINE = ("api", "faults", "cli")
+FOLDERS_THAT_USE_THE_ENGINE = ("api", "faults", "cli", "ecosystem", "examples")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     processes.mark_this_run()
-    # A shell without job control has its background jobs ignore Ctrl-C, and what they start inherits
-    # that: the drivers that tests interrupt would not hear it.
+    # A shell without job control has its background jobs ignore Ctrl-C, and what they start
+    # inherits that: the drivers that tests interrupt would not hear it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Sessions of this run must neither find nor be found by a cluster of somebody else. The path
     # is short because Ray keeps its sockets below it, whose names may have 107 characters.

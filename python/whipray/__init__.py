@@ -15,7 +15,9 @@ from whipray._core import ObjectRef, ObjectRefGenerator
 if TYPE_CHECKING:
     from whipray import actor as actor
     from whipray import cloudpickle as cloudpickle
+    from whipray import dag as dag
     from whipray import exceptions as exceptions
+    from whipray import experimental as experimental
     from whipray import job_config as job_config
     from whipray import remote_function as remote_function
     from whipray import runtime_context as runtime_context
@@ -52,6 +54,9 @@ if TYPE_CHECKING:
 __version__ = "2.60.0"
 """The version of Ray whose API this is."""
 
+__commit__ = "b7f4259e944bf6959f721b106adc366ddfa0c356"
+"""The commit of that version."""
+
 __whipray_version__ = "0.1.0"
 """The version of this engine."""
 
@@ -83,13 +88,16 @@ _HOMES = {
     "_objects": ("cancel", "get", "kill", "put", "wait"),
     "_remote": ("remote",),
     "_streams": ("DynamicObjectRefGenerator",),
+    "_timeline": ("timeline",),
     "actor": ("get_actor", "method"),
     "runtime_context": ("get_runtime_context",),
 }
 _MODULES = (
     "actor",
     "cloudpickle",
+    "dag",
     "exceptions",
+    "experimental",
     "internal",
     "job_config",
     "remote_function",
@@ -136,6 +144,7 @@ __all__ = [  # noqa: F822
     "put",
     "remote",
     "shutdown",
+    "timeline",
     "util",
     "wait",
 ]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 _NOBODY = (
     "Could not find any running Ray instance. Please specify the one to connect to by setting "
-)
-_HINT = (
-    "`address` to an address that `whipray start --head` printed, or start one with that command."
+    "`--address` flag or `RAY_ADDRESS` environment variable. `whipray start --head` starts one."
 )
 
 
@@ -23,9 +22,10 @@ def temporary_folder(given: str | None) -> str:
 def find(address: str | None, temp_dir: str | None) -> dict[str, Any] | None:
     """How to reach the cluster that ``address`` means; None where a new one is to be started.
 
-    ``address`` is None (a cluster that is there, or a new one), "auto" (one that must be there),
-    "local" (a new one) or "host:port"; ``RAY_ADDRESS`` takes the place of None and "auto". The
-    result has ``endpoint, token, session_directory, cluster_address``.
+    ``address`` is None (a cluster that was started, or a new one), "auto" (one that must be there,
+    if need be that of another driver), "local" (a new one), "host:port" or what ``address_info`` of
+    a driver says; ``RAY_ADDRESS`` takes the place of None and "auto". The result has ``endpoint,
+    token, session_directory, cluster_address``.
 
     Raises ConnectionError where the cluster is not there, ValueError for a malformed address.
     """
@@ -36,8 +36,22 @@ def find(address: str | None, temp_dir: str | None) -> dict[str, Any] | None:
     if address in (None, "auto"):
         found = _current(temp_dir)
         if found is None and address == "auto":
-            raise ConnectionError(_NOBODY + _HINT)
+            found = _newest(temp_dir, lambda node: True)
+            if found is None:
+                raise ConnectionError(_NOBODY)
         return found
+    found = _by_address(temp_dir, address)
+    if found is None:
+        raise ConnectionError(
+            f"Failed to connect to Ray cluster at {address}: no node of that cluster runs on this "
+            f"machine (looked below {temporary_folder(temp_dir)})."
+        )
+    return found
+
+
+def _by_address(temp_dir: str | None, address: str) -> dict[str, Any] | None:
+    if address.startswith("unix:"):
+        return _newest(temp_dir, lambda node: node.get("cluster_address") == address)
     host, separator, port = address.rpartition(":")
     if address.startswith("ray://"):
         raise ConnectionError(
@@ -46,14 +60,10 @@ def find(address: str | None, temp_dir: str | None) -> dict[str, Any] | None:
         )
     if not separator or not host or not port.isdigit():
         raise ValueError(f"Invalid address format: {address}")
-    found = _by_address(temp_dir, host, port)
-    if found is None:
-        raise ConnectionError(
-            f"Failed to connect to Ray cluster at {address}: no node of that cluster runs on this "
-            f"machine (looked below "
-            f"{temporary_folder(temp_dir)})."
-        )
-    return found
+    current = _current(temp_dir)
+    if current is not None and _same(current, host, port):
+        return current
+    return _newest(temp_dir, lambda node: _same(node, host, port))
 
 
 def _current(temp_dir: str | None) -> dict[str, Any] | None:
@@ -70,10 +80,10 @@ def _current(temp_dir: str | None) -> dict[str, Any] | None:
     return _of_session(folder)
 
 
-def _by_address(temp_dir: str | None, host: str, port: str) -> dict[str, Any] | None:
-    current = _current(temp_dir)
-    if current is not None and _same(current, host, port):
-        return current
+def _newest(
+    temp_dir: str | None, is_wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any] | None:
+    """The session of this machine that began last, among those that run and are wanted."""
     root = temporary_folder(temp_dir)
     try:
         names = sorted(
@@ -83,7 +93,7 @@ def _by_address(temp_dir: str | None, host: str, port: str) -> dict[str, Any] | 
         return None
     for name in names:
         node = _read_json(os.path.join(root, name, "node.json"))
-        if node is not None and _same(node, host, port):
+        if node is not None and is_wanted(node):
             found = _of_session(os.path.join(root, name))
             if found is not None:
                 return found

@@ -52,9 +52,17 @@ def _port(node: dict[str, Any]) -> int:
 def cluster_resources() -> dict[str, float]:
     """Names and total amounts of the resources of all live nodes; memory is in bytes.
 
+    What the bundles of placement groups have reserved is in it under names of their own, too.
+
     Raises RaySystemError before ``init``.
     """
-    return _sum("total")
+    total = _sum("total")
+    for group in _core.list_groups(None, "", ""):
+        if group["state"] == "CREATED":
+            for index, amounts in enumerate(group["bundles"]):
+                reserved = {**amounts, "bundle": _BUNDLE_UNITS}
+                _add(total, _named_as_in_ray(group["id"].hex(), index, reserved))
+    return total
 
 
 def available_resources() -> dict[str, float]:
@@ -65,8 +73,9 @@ def available_resources() -> dict[str, float]:
     free = _sum("available")
     for node in _nodes():
         for bundle in node["bundles"]:
-            for name, amount in _bundle_resources(bundle).items():
-                free[name] = free.get(name, 0.0) + amount
+            users = _BUNDLE_UNITS - bundle["users"] / 1000
+            amounts = {**bundle["available"], "bundle": users}
+            _add(free, _named_as_in_ray(bundle["group"], bundle["index"], amounts))
     return {name: amount for name, amount in free.items() if amount > 0}
 
 
@@ -74,20 +83,22 @@ _BUNDLE_UNITS = 1000.0
 """What Ray shows for each bundle, of which every user takes a thousandth of one."""
 
 
-def _bundle_resources(bundle: dict[str, Any]) -> dict[str, float]:
-    """What a bundle of a placement group has left, as Ray calls it: of the group, and its own."""
-    places = (f"group_{bundle['group']}", f"group_{bundle['index']}_{bundle['group']}")
-    users = _BUNDLE_UNITS - bundle["users"] / 1000
-    amounts = {**bundle["available"], "bundle": users}
+def _named_as_in_ray(group: str, index: int, amounts: dict[str, float]) -> dict[str, float]:
+    """Amounts of a bundle of a placement group under both of Ray's names: of all, and its own."""
+    places = (f"group_{group}", f"group_{index}_{group}")
     return {f"{name}_{place}": amount for name, amount in amounts.items() for place in places}
+
+
+def _add(total: dict[str, float], amounts: dict[str, float]) -> None:
+    for name, amount in amounts.items():
+        total[name] = total.get(name, 0.0) + amount
 
 
 def _sum(which: str) -> dict[str, float]:
     total: dict[str, float] = {}
     for node in _nodes():
         if node["alive"]:
-            for name, amount in _with_node_names(node, node[which]).items():
-                total[name] = total.get(name, 0.0) + amount
+            _add(total, _with_node_names(node, node[which]))
     return total
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 RAY_VERSION = "2.60.0"
+"""The version of Ray whose API this is."""
+RAY_COMMIT = "b7f4259e944bf6959f721b106adc366ddfa0c356"
+"""The commit of that version."""
 
 
 class RayContext(Mapping[str, Any]):
@@ -21,7 +24,7 @@ class RayContext(Mapping[str, Any]):
         self.dashboard_url: str = address_info.get("webui_url") or ""
         self.python_version = "{}.{}.{}".format(*sys.version_info)
         self.ray_version = RAY_VERSION
-        self.ray_commit = ""
+        self.ray_commit = RAY_COMMIT
 
     def __getitem__(self, key: str) -> Any:
         if key in self.address_info:

@@ -61,6 +61,7 @@ __all__ = [
     "run_worker",
     "serialize",
     "status",
+    "timeline",
     "wait",
     "wait_group",
 ]
@@ -101,6 +102,8 @@ class ObjectRef(Generic[_T]):
     def as_future(self, _internal: bool = False) -> Any: ...
     def __await__(self) -> Generator[Any, None, _T]: ...
     def __class_getitem__(cls, key: Any) -> Any: ...
+    def _on_completed(self, callback: Callable[[Any], object]) -> ObjectRef[_T]:
+        """Call ``callback`` with the value, or with the exception that it is, once it is ready."""
     def _on_ready(self, callback: Callable[[], object]) -> None:
         """Call ``callback()`` once the object is ready, from whichever thread learns it first."""
     def _is_ready(self) -> bool: ...
@@ -382,7 +385,8 @@ def run_worker(hooks: Any) -> None:
 
     ``hooks`` (module :mod:`whipray._worker`):
     ``bind_job(job: dict)`` before the first work of a job (sys.path, working directory,
-    environment); ``load_function(function_id) -> callable``; results are cached by the core;
+    environment); ``load_function(function_id, class_name) -> callable``; results are cached by the
+    core; the name of the class is empty where it is no actor's;
     ``assign(resources: dict, gpu_ids: list[int])`` when the lease or the actor brings resources;
     ``task_error(exception, name) -> bytes`` the serialized error value (kind ``error``) of a user's
     exception; ``dependency_error(exception, name) -> bytes`` the same for a task that did not run
@@ -467,8 +471,15 @@ def explain(id: bytes) -> dict[str, Any] | None:
     None for bytes that are no such id. Blocks for a few seconds at most.
     """
 
-def reports(limit: int) -> dict[str, Any]:
+def reports(limit: int, ended_limit: int = 0) -> dict[str, Any]:
     """What processes hold, wait for and run: ``processes``, ``silent``, ``workers``, ``node_id``.
 
-    ``limit`` bounds the entries of each kind and process. Blocks for a few seconds at most.
+    ``limit`` bounds the entries of each kind and process, ``ended_limit`` those of tasks that are
+    through. Blocks for a few seconds at most.
+    """
+
+def timeline() -> str:
+    """What has run, as a JSON array in the Trace Event Format.
+
+    Raises RaySystemError where the node does not answer. Blocks for a few seconds at most.
     """

@@ -12,8 +12,9 @@ from typing import Any
 START_SECONDS = 60.0
 """How long a daemon may take until it says where it can be reached."""
 
-END_SECONDS = 5.0
-"""How long a daemon may take to end before it is killed."""
+END_SECONDS = 20.0
+"""How long a daemon may take to end before it is killed. Until then it removes what it spilled to
+buckets, for which it takes half of this at most."""
 
 _LAST_WORDS_BYTES = 2000
 

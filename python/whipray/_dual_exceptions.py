@@ -52,6 +52,8 @@ def _dual_type(cause_type: type[BaseException]) -> type[RayTaskError]:
         # Not the constructor of the user's type, which may want arguments that nobody knows.
         if hasattr(built_in, "derive"):  # A group of exceptions is made with its members.
             return built_in.__new__(cls, cause.message, cause.exceptions)  # type: ignore[call-overload]
+        if built_in is MemoryError:  # Its own constructor makes no instances of other bases.
+            return BaseException.__new__(cls)
         return built_in.__new__(cls)  # type: ignore[call-overload]
 
     name = f"RayTaskError({cause_type.__name__})"

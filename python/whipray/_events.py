@@ -16,6 +16,9 @@ _BUSY_SECONDS = 0.5
 FLUSH_SECONDS = 2.0
 """How long the end of a connection waits for what the workers have printed."""
 
+_BAR = "__ray_tqdm_magic_token__"
+"""In a line that is a progress bar."""
+
 _CYAN, _DEFAULT_COLOUR = "\x1b[36m", "\x1b[0m"
 _COLOURS = tuple(f"\x1b[{code}m" for code in (36, 94, 95, 92, 93, 96, 35, 33, 34, 32, 90))
 """One for each process, where ``RAY_COLOR_PREFIX=1`` asks for that."""
@@ -38,6 +41,8 @@ class EventReader:
         self._colour_prefix = os.environ.get("RAY_COLOR_PREFIX")
         self._ignores_unhandled = os.environ.get("RAY_IGNORE_UNHANDLED_ERRORS", "0") == "1"
         self._lock = threading.Lock()
+        self._shows = threading.Event()
+        self._shows.set()
         self._thread = threading.Thread(target=self._run, name="whipray-events", daemon=True)
         self._thread.start()
 
@@ -48,6 +53,14 @@ class EventReader:
             # What the thread has not taken yet is shown here: nothing can be taken after the end.
             self._show_all(_core.next_events(0.0) or [])
 
+    def pause(self) -> None:
+        """Show nothing until :meth:`resume`."""
+        self._shows.clear()
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause`, with what came meanwhile."""
+        self._shows.set()
+
     def end(self) -> None:
         """Wait until everything was printed; the connection must have ended."""
         self._thread.join(FLUSH_SECONDS)
@@ -57,6 +70,7 @@ class EventReader:
             events = _core.next_events(
                 _BUSY_SECONDS if self._deduplicator.is_holding else _IDLE_SECONDS
             )
+            self._shows.wait()
             if events is None:
                 break
             self._show_all(events)
@@ -81,6 +95,13 @@ class EventReader:
             now = time.monotonic()
             shown = []
             for line in lines:
+                if _BAR in line:
+                    from whipray.experimental.tqdm_ray import take_bar
+
+                    rest = take_bar(line)
+                    if rest is None:
+                        continue
+                    line = rest
                 if self._deduplicator.admits(pid, is_error, prefix, line, now):
                     shown.append(f"{prefix}{line}\n")
             _write(is_error, "".join(shown))
@@ -122,8 +143,15 @@ def _write(is_error: bool, text: str) -> None:
     stream = sys.stderr if is_error else sys.stdout
     if not text or stream is None:
         return
+    bars = sys.modules.get("whipray.experimental.tqdm_ray")
+    manager = bars.instance() if bars is not None else None
+    if manager is not None:
+        manager.hide_bars()
     try:
         stream.write(text)
         stream.flush()
     except (OSError, ValueError):
         pass  # The user's stream is closed; there is nobody left to tell.
+    finally:
+        if manager is not None:
+            manager.unhide_bars()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from whipray import _core
@@ -26,6 +26,19 @@ def future(reference: _core.ObjectRef[Any]) -> concurrent.futures.Future[Any]:
 
     reference._on_ready(settle)
     return result
+
+
+def on_completed(reference: _core.ObjectRef[Any], callback: Callable[[Any], object]) -> None:
+    """Call ``callback`` with the value, or with the exception that it is, once it is there."""
+
+    def settle() -> None:
+        try:
+            value = _core.get(reference, None)
+        except Exception as error:
+            value = error
+        callback(value)
+
+    reference._on_ready(settle)
 
 
 def as_future(reference: _core.ObjectRef[Any], _internal: bool = False) -> asyncio.Future[Any]:

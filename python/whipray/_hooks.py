@@ -27,6 +27,23 @@ def load_error(data: Any) -> BaseException:
     return load_error(bytes(data))
 
 
+def is_failure(value: BaseException) -> bool:
+    """Whether an exception that is a value is raised where the value is asked for."""
+    from whipray.exceptions import RayError
+
+    return isinstance(value, RayError)
+
+
+def unreadable_value(error: BaseException) -> BaseException:
+    """The error that stands for a value whose unpickling raised ``error``."""
+    from whipray._task_errors import format_error
+    from whipray.exceptions import RaySystemError
+
+    seen = RaySystemError(error, format_error(error))
+    seen.__cause__ = error
+    return seen
+
+
 def pickle(value: Any) -> tuple[bytes, list[PickleBuffer]]:
     """The general serializer."""
     from whipray._serialization import dumps_with_buffers

@@ -16,6 +16,12 @@ _RESERVED = {
     "memory": "_memory",
     "object_store_memory": "object_store_memory",
 }
+_AS_IN_RAY = {
+    "num_cpus": "num_cpus and num_gpus",
+    "num_gpus": "num_cpus and num_gpus",
+    "system_config": "_system_config",
+}
+"""What messages call the options of which Ray speaks by other names."""
 _HIDDEN = {
     "_driver_object_store_memory",
     "_enable_object_reconstruction",
@@ -72,10 +78,10 @@ def init(
     machine's own by default. ``object_store_memory`` is in bytes, at least 75 MiB. ``namespace`` is
     where names of actors live; a new one by default. ``runtime_env`` has ``env_vars``,
     ``working_dir`` and ``py_modules`` for all workers. ``log_to_driver`` prints the output of
-    workers here. ``_temp_dir`` is the folder of sessions. ``_metrics_export_port`` is where metrics
-    are read. ``object_spilling_directory`` is where
-    objects go that the store has no room for, and ``_system_config`` has settings of the engine by
-    Ray's names.
+    workers here. ``_temp_dir`` is the folder of sessions, ``_metrics_export_port`` is where metrics
+    are read. ``object_spilling_directory`` is where objects go that the store has no room for: a
+    directory, or an address in a bucket such as "s3://bucket/path". ``_system_config`` has settings
+    of the engine by Ray's names.
 
     Raises RuntimeError where the process is connected already (unless ``ignore_reinit_error``) or
     the cluster does not start, ConnectionError where the one named cannot be reached, ValueError,
@@ -205,6 +211,8 @@ def _connect(
     session.events = EventReader(log_to_driver, with_prefix=not environment)
     atexit.unregister(_at_exit)
     atexit.register(_at_exit)
+    if sys.breakpointhook is sys.__breakpointhook__ and "PYTHONBREAKPOINT" not in os.environ:
+        sys.breakpointhook = _breakpoint
     return _context.RayContext(_context.address_info(info))
 
 
@@ -219,6 +227,8 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         if session.role != _session.DRIVER:
             return
         daemon, events = session.daemon, session.events
+        if sys.breakpointhook is _breakpoint:
+            sys.breakpointhook = sys.__breakpointhook__
         session.clear()
         try:
             if events is not None:
@@ -229,6 +239,12 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         finally:
             if daemon is not None:
                 daemon.end()
+
+
+def _breakpoint(*args: Any, **kwargs: Any) -> None:
+    from whipray.util import rpdb
+
+    rpdb.stop_driver_at(sys._getframe().f_back)
 
 
 def _at_exit() -> None:
@@ -255,7 +271,7 @@ def _check_namespace(namespace: Any) -> None:
 
 
 def _refuse_for_existing(options: dict[str, Any]) -> None:
-    given = [name for name, value in options.items() if value is not None]
+    given = {_AS_IN_RAY.get(name, name): None for name in options if options[name] is not None}
     if given:
         raise ValueError(
             f"When connecting to an existing cluster, {', '.join(given)} must not be provided."

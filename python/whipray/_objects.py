@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,15 @@ def get(
     """
     if not _session_of_process.role:
         _session.ensure()
-    if timeout is not None and timeout < 0:
-        timeout = None
-    return _get(object_refs, timeout)
+    limit = None if timeout is not None and timeout < 0 else timeout
+    try:
+        return _get(object_refs, limit)
+    except (TypeError, ValueError):
+        # Only who has executed a compiled graph can have results of one.
+        results = sys.modules.get("whipray.experimental.compiled_dag_ref")
+        if results is None or not results.are_results(object_refs):
+            raise
+    return results.get_results(object_refs, timeout)
 
 
 def put(value: Any, *, _owner: Any = None, _tensor_transport: str | None = None) -> ObjectRef[Any]:

@@ -11,6 +11,9 @@ _NONE = type(None)
 _NUMBER = (float, int, _NONE)
 _COUNT = (int, _NONE)
 
+_SMALLEST_AMOUNT = 0.0001
+"""Of a resource: what is less could not be told from nothing."""
+
 
 def _no_check(name: str, value: Any) -> None:
     """Any value of the right type will do."""
@@ -25,6 +28,11 @@ def _not_negative(name: str, value: Any) -> None:
         raise ValueError(f"The quantity of resource {name} must be a number, not {value}")
     if value == float("inf"):
         raise OverflowError(f"The quantity of resource {name} must be finite, not {value}")
+    if 0 < value < _SMALLEST_AMOUNT:
+        raise ValueError(
+            f"The precision of the fractional quantity of resource {name} cannot go beyond "
+            f"{_SMALLEST_AMOUNT}"
+        )
 
 
 def _retries(name: str, value: Any) -> None:
@@ -89,6 +97,10 @@ def _resources(name: str, value: Any) -> None:
             "Use the 'num_cpus' and 'num_gpus' keyword instead of 'CPU' and 'GPU' in 'resources' "
             "keyword"
         )
+    if "memory" in value or "object_store_memory" in value:
+        raise ValueError(
+            "The resources dictionary must not contain the key 'memory' or 'object_store_memory'"
+        )
     for resource, amount in value.items():
         if not isinstance(resource, str):
             raise TypeError(f"The name of a resource must be a string, not {resource!r}")
@@ -133,6 +145,14 @@ def _fallback_strategy(name: str, value: Any) -> None:
             if not isinstance(selector, dict):
                 raise ValueError('The value of "label_selector" must be a dictionary.')
             _label_selector(name, selector)
+
+
+def _runtime_env(name: str, value: Any) -> None:
+    # Folders are looked for where the task is called: they may not be there yet.
+    if value and value.get("env_vars"):
+        from whipray._runtime_env import check_variables
+
+        check_variables(value["env_vars"])
 
 
 def _scheduling_strategy(name: str, value: Any) -> None:
@@ -204,7 +224,7 @@ _COMMON: dict[str, Option] = {
     "placement_group_bundle_index": Option((int,), -1),
     "placement_group_capture_child_tasks": Option((bool, _NONE), None),
     "resources": Option((dict, _NONE), None, _resources),
-    "runtime_env": Option((dict, _NONE), None),
+    "runtime_env": Option((dict, _NONE), None, _runtime_env),
     "scheduling_strategy": Option((), None, _scheduling_strategy),
     "enable_task_events": Option((bool,), True),
     "_labels": Option((dict, _NONE), None),
@@ -323,7 +343,7 @@ def resources_of(options: dict[str, Any], default_cpus: float) -> dict[str, floa
     amounts = {
         "CPU": default_cpus if cpus is None else cpus,
         "GPU": gpus,
-        "memory": options.get("memory") or 0,
+        "memory": int(options.get("memory") or 0),
         "object_store_memory": options.get("object_store_memory") or 0,
         **(options.get("resources") or {}),
     }

@@ -40,15 +40,20 @@ def validate(runtime_env: Any) -> dict[str, Any]:
             f"runtime_env has unsupported fields {unknown}; the supported ones are "
             f"{list(SUPPORTED)}"
         )
-    _check_variables(runtime_env.get("env_vars"))
+    check_variables(runtime_env.get("env_vars"))
     _check_working_dir(runtime_env.get("working_dir"))
     _check_modules(runtime_env.get("py_modules"))
     _check_excludes(runtime_env.get("excludes"))
     _check_hook(runtime_env.get("worker_process_setup_hook"))
+    if runtime_env.get("config") is not None:
+        from whipray.runtime_env import RuntimeEnvConfig
+
+        RuntimeEnvConfig.parse_and_validate_runtime_env_config(runtime_env["config"])
     return runtime_env
 
 
-def _check_variables(variables: Any) -> None:
+def check_variables(variables: Any) -> None:
+    """Raises TypeError for anything but a dictionary of strings, or None."""
     if variables is None:
         return
     if not isinstance(variables, dict):
@@ -95,7 +100,9 @@ def _check_modules(modules: Any) -> None:
 
 def _check_excludes(patterns: Any) -> None:
     if patterns is not None and not isinstance(patterns, list):
-        raise TypeError(f"`excludes` must be a list of strings, got {type(patterns)}.")
+        raise TypeError(
+            f"runtime_env['excludes'] must be of type List[str], got {type(patterns)}"
+        )
 
 
 def _check_hook(hook: Any) -> None:

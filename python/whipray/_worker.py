@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from whipray._worker_threads import ThreadGroups
 
 _COROUTINE_FLAG = 0x80
+_BREAKPOINT = "whipray.util.rpdb.set_trace"
+"""What ``breakpoint()`` calls, where the environment of the task does not say."""
 
 _own_environment: dict[str, str] = {}
 _threads: ThreadGroups | None = None
@@ -56,14 +58,33 @@ def main(request: dict[str, Any]) -> int:
 
 def _enter_environment(variables: dict[str, str]) -> None:
     global _own_runtime_env
-    os.environ.update(variables)
+    os.environ["PYTHONBREAKPOINT"] = _BREAKPOINT
     # Not for programs that the task starts.
-    own = os.environ.pop(_runtime_env.VARIABLE, None)
+    own = variables.get(_runtime_env.VARIABLE)
     if own is not None:
         import json
 
         _own_runtime_env = json.loads(own)
+    # What refers to other variables has to wait for those of the job.
+    os.environ.update(
+        (name, value)
+        for name, value in variables.items()
+        if name != _runtime_env.VARIABLE and "$" not in value
+    )
     _own_environment.update(os.environ)
+
+
+def _set_variables(variables: dict[str, str]) -> None:
+    """``$NAME`` and ``${NAME}`` in a value stand for what that variable has been until now.
+
+    A ``${NAME}`` that there is not is left out.
+    """
+    for name, value in variables.items():
+        if "$" in value:
+            from re import sub
+
+            value = sub(r"\$\{[A-Z0-9_]+\}", "", os.path.expandvars(value))
+        os.environ[name] = _own_environment[name] = value
 
 
 def bind_job(job: dict[str, Any]) -> None:
@@ -75,8 +96,7 @@ def bind_job(job: dict[str, Any]) -> None:
     _job = job
     own_runtime_env = _own_runtime_env or {}
     variables = {**job["environment"], **(own_runtime_env.get("env_vars") or {})}
-    os.environ.update(variables)
-    _own_environment.update(variables)
+    _set_variables(variables)
     _gpus.keep_environment()
     own = [path for path in sys.path if path not in job["python_path"]]
     sys.path[:] = [*job["python_path"], *own]
@@ -111,9 +131,20 @@ def bind_job(job: dict[str, Any]) -> None:
         _logging_config.apply_json(job["environment"][_logging_config.VARIABLE])
 
 
-def load_function(function_id: bytes) -> Any:
-    """The function or class of this id."""
-    return _function.load(function_id)
+def load_function(function_id: bytes, class_name: str) -> Any:
+    """The function of this id; the class of an actor where ``class_name`` is not empty.
+
+    Raises RuntimeError for a definition that cannot be unpickled here.
+    """
+    try:
+        return _function.load(function_id)
+    except Exception as error:
+        what = f"actor with name {class_name}" if class_name else "remote function"
+        raise RuntimeError(
+            f"The {what} failed to import on the worker. This may be because needed library "
+            "dependencies are not installed in the worker environment or cannot be found from "
+            f"sys.path {sys.path}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def assign(resources: dict[str, float], gpu_ids: list[int]) -> None:
@@ -126,6 +157,10 @@ def assign(resources: dict[str, float], gpu_ids: list[int]) -> None:
 
 def task_error(exception: BaseException, name: str) -> bytes:
     """The value that stands for an exception of user code."""
+    if os.environ.get("RAY_DEBUG_POST_MORTEM") == "1":
+        from whipray.util import rpdb
+
+        rpdb.post_mortem_of(exception)
     return dump_error(exception, name, *_actor_of_error())
 
 

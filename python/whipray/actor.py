@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
 
 from whipray import _actor_description, _core, _generators, _options, _session
 from whipray._actor_creation import create
 from whipray._actor_description import Description
+from whipray._actor_metadata import ActorClassMetadata
 from whipray._function import Definition
 from whipray._ids import ActorID
 from whipray.remote_function import merge_options, pickled_types
+
+if TYPE_CHECKING:
+    from whipray.dag.class_node import ClassMethodNode, ClassNode
 
 __all__ = [
     "ActorClass",
     "ActorClassInheritanceException",
     "ActorHandle",
     "ActorMethod",
+    "ActorProxy",
     "exit_actor",
     "method",
 ]
@@ -141,6 +146,12 @@ class ActorClass(Generic[T]):
         merged = merge_options(self._default_options, actor_options)
         return ActorClass._of(self._class, merged, self._definition)
 
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
+        """A node of a graph: an actor that is created whenever the graph is executed."""
+        from whipray.dag.class_node import ClassNode
+
+        return ClassNode(self, args, kwargs, self._default_options)
+
     def _remote(
         self,
         args: tuple[Any, ...] | list[Any] | None = None,
@@ -159,6 +170,11 @@ class ActorClass(Generic[T]):
     def __ray_actor_class__(self) -> type:
         """The class as it was before it was decorated."""
         return self._class
+
+    @property
+    def __ray_metadata__(self) -> ActorClassMetadata:
+        """The plain class (``modified_class``), its name and the options of the decorator."""
+        return ActorClassMetadata(self._class, self._default_options)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("_class", "_default_options", "_definition"):
@@ -237,6 +253,10 @@ class ActorHandle(Generic[T]):
         return _rebuild_handle, (reference.actor_id, index, self._ray_description)
 
 
+ActorProxy = Union[ActorHandle[T], type[T]]
+"""For annotations: a handle, of which type checkers may think as of the class."""
+
+
 def _rebuild_handle(actor_id: bytes, index: int, description: bytes) -> ActorHandle:
     return ActorHandle._of(_core.actor_at(actor_id, index), description)
 
@@ -262,7 +282,7 @@ class ActorMethod:
         """For :class:`ActorHandle`."""
         self._reference = reference
         self._description = description
-        self._name = name
+        self._method_name = name
         self._options = options
         prepare = functools.partial(_prepare, reference, description, name, options)
         call = _core.RemoteCall(prepare, description.methods[name].signature.bind)
@@ -272,7 +292,7 @@ class ActorMethod:
         """Raises TypeError: methods of actors run in the actor's process only."""
         raise TypeError(
             "Actor methods cannot be called directly. Instead of running "
-            f"'object.{self._name}()', try 'object.{self._name}.remote()'."
+            f"'object.{self._method_name}()', try 'object.{self._method_name}.remote()'."
         )
 
     def options(self, **options: Any) -> ActorMethod:
@@ -291,7 +311,23 @@ class ActorMethod:
                 known.validate(name, value)
         _options.validate_method(options)
         merged = {**self._options, **options}
-        return ActorMethod(self._reference, self._description, self._name, merged)
+        return ActorMethod(self._reference, self._description, self._method_name, merged)
+
+    def bind(self, *args: Any, **kwargs: Any) -> ClassMethodNode | tuple[ClassMethodNode, ...]:
+        """A node of a graph: the call, to be made when the graph is executed; a tuple of nodes
+        where the method has several results.
+
+        Raises TypeError for arguments that the method does not take.
+        """
+        from whipray.dag.class_node import bind_method
+
+        method = self._description.methods[self._method_name]
+        method.signature.bind(args, kwargs)
+        options = {**method.options, **self._options}
+        if not method.generates:
+            options.setdefault("num_returns", 1)
+        handle = ActorHandle._of(self._reference, self._description.dump())
+        return bind_method(handle, self._method_name, args, kwargs, options)
 
     def _remote(
         self,
@@ -305,7 +341,7 @@ class ActorMethod:
 
     def __reduce__(self) -> tuple[Any, ...]:
         handle = ActorHandle._of(self._reference, self._description.dump())
-        return _rebuild_method, (handle, self._name, self._options)
+        return _rebuild_method, (handle, self._method_name, self._options)
 
 
 def _rebuild_method(handle: ActorHandle, name: str, options: dict[str, Any]) -> ActorMethod:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whipray import _core, _generators, _options, _session, _signature
 from whipray._function import Definition
 from whipray._scheduling import strategy_of
+
+if TYPE_CHECKING:
+    from whipray.dag.function_node import FunctionNode
 
 __all__ = ["RemoteFunction"]
 
@@ -77,6 +80,12 @@ class RemoteFunction:
         _options.validate_task_changes(task_options)
         merged = merge_options(self._default_options, task_options)
         return RemoteFunction(self._function, merged, self._definition)
+
+    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode:
+        """A node of a graph: the call, to be made when the graph is executed."""
+        from whipray.dag.function_node import FunctionNode
+
+        return FunctionNode(self, args, kwargs, self._default_options)
 
     def _remote(
         self,

@@ -10,6 +10,7 @@ from whipray._ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID
 
 if TYPE_CHECKING:
     from whipray.actor import ActorHandle
+    from whipray.runtime_env import RuntimeEnv
 
 __all__ = ["RuntimeContext", "get_runtime_context"]
 
@@ -38,11 +39,16 @@ class RuntimeContext:
 
     def get(self) -> dict[str, Any]:
         """The ids as objects, under ``job_id``, ``node_id``, ``namespace`` and, in workers,
-        ``task_id`` and ``actor_id``."""
-        context = {"job_id": self.job_id, "node_id": self.node_id, "namespace": self.namespace}
+        ``task_id`` and, in actors, ``actor_id``."""
+        context: dict[str, Any] = {
+            "job_id": self.job_id,
+            "node_id": self.node_id,
+            "namespace": self.namespace,
+        }
         if _session.current.role == _session.WORKER:
             context["task_id"] = self.task_id
-            context["actor_id"] = self.actor_id
+            if self.actor_id is not None:
+                context["actor_id"] = self.actor_id
         return context
 
     @property
@@ -141,9 +147,11 @@ class RuntimeContext:
         return json.dumps(_session.current.runtime_env)
 
     @property
-    def runtime_env(self) -> dict[str, Any]:
+    def runtime_env(self) -> RuntimeEnv:
         """The runtime environment of the job."""
-        return dict(_session.current.runtime_env)
+        from whipray.runtime_env import RuntimeEnv
+
+        return RuntimeEnv(_validate=False, **_session.current.runtime_env)
 
     @property
     def current_actor(self) -> ActorHandle:
@@ -169,10 +177,10 @@ class RuntimeContext:
         return group.hex() if group else None
 
     @property
-    def current_placement_group_id(self) -> PlacementGroupID | None:
-        """The placement group, as an object; see :meth:`get_placement_group_id`."""
+    def current_placement_group_id(self) -> PlacementGroupID:
+        """The placement group, as an object, which is nil outside of groups."""
         group = _core.context()["group"]
-        return PlacementGroupID(group) if group else None
+        return PlacementGroupID(group) if group else PlacementGroupID.nil()
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
@@ -210,9 +218,18 @@ class RuntimeContext:
         return os.path.dirname(_session.current.info["session_directory"])
 
     def is_canceled(self) -> bool:
-        """Whether the current task was cancelled. Raises RuntimeError outside of tasks."""
+        """Whether the current task was cancelled.
+
+        Raises RuntimeError outside of tasks, and in actors with coroutines: those get
+        CancelledError.
+        """
         if not _core.context()["task_id"]:
-            raise RuntimeError("This method is only available in a task.")
+            raise RuntimeError(
+                "This method is only available when the process is a worker. "
+                f"Current mode: {_session.current.role}"
+            )
+        if (_session.current.info.get("actor") or {}).get("is_async"):
+            raise RuntimeError("This method is not supported in an async actor.")
         return _core.is_cancelled()
 
 

@@ -208,3 +208,31 @@ def test_text_of_a_failed_argument_names_the_actor(ray, get):
     with pytest.raises(ValueError, match="the argument failed") as caught:
         get(Actor.remote().method.remote(fail.remote()))
     assert "actor_id=" in str(caught.value)
+
+
+def test_class_behind_an_actor_class(ray):
+    class Counter:
+        def count(self):
+            return 1
+
+    found = ray.remote(num_cpus=2, max_restarts=3)(Counter).__ray_metadata__
+    assert found.class_name.endswith("Counter")
+    assert (found.num_cpus, found.max_restarts) == (2, 3)
+    assert found.modified_class().count() == 1
+
+    class Derived(found.modified_class):
+        pass
+
+    assert Derived().count() == 1
+
+
+def test_annotations_of_handles(ray, get):
+    class Counter:
+        def count(self):
+            return 1
+
+    def use(counter: ray.actor.ActorProxy[Counter]) -> int:
+        return ray.get(counter.count.remote())
+
+    assert typing.get_args(use.__annotations__["counter"])[1] == type[Counter]
+    assert get(ray.remote(use).remote(ray.remote(Counter).remote())) == 1

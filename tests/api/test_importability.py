@@ -181,3 +181,28 @@ def test_environment_variables_of_the_driver(engine, drivers):
         environment={"COLOUR": "blue"},
     )
     assert "blue" in driver.stdout
+
+
+@pytest.mark.parametrize("first", ["ray.util.placement_group", "ray.util.scheduling_strategies"])
+def test_function_with_the_name_of_its_module(engine, drivers, first):
+    """The import of a module `ray.util.placement_group` hid the function of this name."""
+    import_line = engine.import_lines()[-1]
+    driver = drivers.run(
+        f"""
+        {import_line}
+        import {first}
+        from ray.util.placement_group import PlacementGroup
+        from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy as Strategy, In
+        from ray.util import placement_group
+
+        assert placement_group is ray.util.placement_group
+        ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False, labels={{"a": "b"}})
+        group = ray.util.placement_group([{{"CPU": 1}}])
+        print("created", isinstance(group, PlacementGroup) and group.wait(60))
+        ray.util.remove_placement_group(group)
+        task = ray.remote(scheduling_strategy=Strategy({{"a": In("b")}}))(lambda: "placed")
+        print(ray.get(task.remote(), timeout=60))
+        """
+    )
+    assert "created True" in driver.stdout
+    assert "placed" in driver.stdout

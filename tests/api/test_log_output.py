@@ -266,6 +266,25 @@ print("after shutdown")
     assert "line" not in after
 
 
+@pytest.mark.whipray_only
+def test_last_words_without_the_end_of_a_line(engine, drivers):
+    """They were lost where the worker lived as long as its driver."""
+    driver = drivers.run(
+        f"""
+        import sys
+        {engine.import_lines()[0]}
+        ray.init(num_cpus=1, include_dashboard=False)
+
+        @ray.remote
+        def speak():
+            print("last words", end="", flush=True)
+
+        ray.get(speak.remote(), timeout=60)
+        """
+    )
+    assert "last words" in driver.stdout
+
+
 def test_forwarding_can_be_switched_off(run):
     driver = run(
         """

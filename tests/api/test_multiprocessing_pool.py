@@ -96,6 +96,27 @@ class TestMap:
         with pytest.raises(AssertionError):
             pool.map(double, [1], chunksize=chunksize)
 
+    @pytest.mark.whipray_only
+    def test_an_item_that_cannot_travel_fails_its_call_alone(self, pool):
+        # The batch was taken out of the queue and never counted as settled, and every later call
+        # raised the error of this one.
+        class Stuck:
+            def __reduce__(self):
+                raise RuntimeError("cannot travel")
+
+        errors = []
+        with pytest.raises(RuntimeError, match="cannot travel"):
+            pool.map(type, [1, Stuck(), 2, Stuck()], chunksize=1)
+        pool.map_async(type, [Stuck()] * 9, error_callback=errors.append).wait(GENEROUS_SECONDS)
+        assert [str(error) for error in errors] == ["cannot travel"]
+        assert pool.map(double, range(3)) == [0, 2, 4]
+
+    @pytest.mark.whipray_only
+    def test_the_traceback_of_the_call_is_the_cause(self, pool):
+        with pytest.raises(ValueError) as caught:
+            pool.map(refuse, [1])
+        assert 'raise ValueError(f"refused {value}")' in str(caught.value.__cause__)
+
     def test_what_is_not_iterable_is_refused(self, pool):
         with pytest.raises(TypeError):
             pool.map(double, 3)
@@ -284,6 +305,21 @@ class TestIterators:
         with pytest.raises(ValueError, match="refused 1"):
             next(results)
         assert next(results) == 2
+
+    @pytest.mark.whipray_only
+    @pytest.mark.parametrize("name", ["imap", "imap_unordered"])
+    def test_what_the_iterable_raises_comes_after_the_results_before(self, pool, name):
+        # It was raised where the items were taken, at times by imap itself.
+        def items():
+            yield from range(3)
+            raise KeyError("no more")
+
+        results = getattr(pool, name)(double, items())
+        assert sorted(next(results) for _ in range(3)) == [0, 2, 4]
+        with pytest.raises(KeyError):
+            next(results)
+        with pytest.raises(StopIteration):
+            next(results)
 
 
 class TestProcesses:

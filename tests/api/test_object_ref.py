@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import copy
 import pickle
+import queue
 
 import pytest
 from harness.waiting import GENEROUS_SECONDS
@@ -187,3 +188,14 @@ def test_future_with_an_error(ray):
 def test_future_keeps_the_object(ray):
     future = ray.remote(lambda: b"x" * 300_000).remote().future()
     assert len(future.result(GENEROUS_SECONDS)) == 300_000
+
+
+def test_callback_with_the_value(ray):
+    def fail():
+        raise ZeroDivisionError("in the callback")
+
+    values = queue.SimpleQueue()
+    ray.remote(lambda: 5).remote()._on_completed(values.put)
+    assert values.get(timeout=GENEROUS_SECONDS) == 5
+    ray.remote(fail).remote()._on_completed(values.put)
+    assert isinstance(values.get(timeout=GENEROUS_SECONDS), ray.exceptions.RayTaskError)

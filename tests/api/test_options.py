@@ -25,9 +25,14 @@ COMMON = [
     ({"resources": "gold"}, TypeError, "The type of keyword 'resources' must be"),
     ({"resources": {"CPU": 1}}, ValueError, "Use the 'num_cpus' and 'num_gpus' keyword"),
     ({"resources": {"GPU": 1}}, ValueError, "Use the 'num_cpus' and 'num_gpus' keyword"),
+    ({"num_cpus": 0.00001}, ValueError, "num_cpus cannot go beyond 0.0001"),
+    ({"resources": {"gold": 0.00009}}, ValueError, "gold cannot go beyond 0.0001"),
     ({"name": 1}, TypeError, "The type of keyword 'name' must be"),
     ({"runtime_env": 1}, TypeError, "runtime_env"),
     ({"scheduling_strategy": 1}, TypeError, "scheduling_strategy"),
+    # These two were found out when the task was called, or never.
+    ({"num_cpus": 0.00001}, ValueError, "The precision of the fractional quantity of resource"),
+    ({"runtime_env": {"env_vars": {"A": 1}}}, TypeError, "must be of type Dict.str, str."),
 ]
 
 FOR_TASKS = [
@@ -98,6 +103,14 @@ def test_of_an_actor(ray, actor_class, options, kind, message):
     with pytest.raises(kind, match=message):
         # Where the check takes two options together, it may be made when the actor is created.
         actor_class.options(**options).remote()
+
+
+@pytest.mark.parametrize("name", ["memory", "object_store_memory"])
+def test_memory_is_no_custom_resource(function, actor_class, name):
+    with pytest.raises(ValueError, match="must not contain the key 'memory'"):
+        function.options(resources={name: 1}).remote()
+    with pytest.raises(ValueError, match="must not contain the key 'memory'"):
+        actor_class.options(resources={name: 1}).remote()
 
 
 @pytest.mark.parametrize("options, kind, message", FOR_DEFINITIONS_OF_TASKS, ids=str)

@@ -117,9 +117,17 @@ def test_what_is_reserved_is_nobody_elses(ray, make):
     assert resources[f"CPU_group_0_{name}"] == 1
     assert resources[f"CPU_group_1_{name}"] == 2
     assert resources[f"bundle_group_{name}"] == 2000
-    assert ray.cluster_resources()["CPU"] == CPUS
+    until(lambda: f"CPU_group_{name}" in ray.cluster_resources(), "the totals have them, too")
+    total = ray.cluster_resources()
+    assert total["CPU"] == CPUS
+    reserved = {name: amount for name, amount in resources.items() if "_group_" in name}
+    assert {name: amount for name, amount in total.items() if "_group_" in name} == reserved
     ray.util.remove_placement_group(group)
     until(lambda: ray.available_resources().get("CPU") == CPUS, "the CPUs come back")
+    until(
+        lambda: not [name for name in ray.cluster_resources() if "_group_" in name],
+        "nothing is reserved",
+    )
     assert not [name for name in ray.available_resources() if "_group_" in name]
 
 

@@ -32,10 +32,11 @@ BAD_OPTIONS = [
     ({"name": 3}, TypeError, None),
     ({"bundle_label_selector": [{"a": "b"}] * 2}, ValueError, "should equal the length"),
     ({"bundle_label_selector": [{"a": "!in("}]}, ValueError, "Invalid label selector"),
+    ({"bundle_label_selector": []}, ValueError, "should equal the length"),
     ({"bundle_label_selector": "x"}, ValueError, "must be a list"),
     ({"bundle_label_selector": [{"a": 5}]}, ValueError, "list of string dictionary"),
     ({"_soft_target_node_id": "x", "strategy": "STRICT_PACK"}, ValueError, "Invalid hex ID"),
-    ({"_soft_target_node_id": "ab" * 28}, ValueError, "only works with STRICT_PACK"),
+    ({"_soft_target_node_id": "ab" * 28}, ValueError, "only works with STRICT_PACK but got PACK"),
 ]
 
 

@@ -1,5 +1,6 @@
 """get_runtime_context(), nodes() and the address of the node."""
 
+import importlib
 import os
 import socket
 
@@ -168,6 +169,8 @@ def test_address_of_the_node(ray, get):
     address = ray.util.get_node_ip_address()
     socket.inet_aton(address)
     assert get(ray.remote(lambda: ray.util.get_node_ip_address()).remote()) == address
+    services = importlib.import_module(f"{ray.__name__}._private.services")
+    assert services.get_node_ip_address() == address
 
 
 def test_worker_is_another_process_of_the_same_machine(ray, get):
@@ -177,6 +180,27 @@ def test_worker_is_another_process_of_the_same_machine(ray, get):
 
 def test_cancelled_state(ray, get):
     assert get(ray.remote(lambda: ray.get_runtime_context().is_canceled()).remote()) is False
+
+
+def test_cancelled_state_is_not_for_actors_with_coroutines(ray, get):
+    class Actor:
+        async def ask(self):
+            return ray.get_runtime_context().is_canceled()
+
+    with pytest.raises(RuntimeError, match="not supported in an async actor"):
+        get(ray.remote(Actor).remote().ask.remote())
+    with pytest.raises(RuntimeError, match="only available when the process is a worker"):
+        ray.get_runtime_context().is_canceled()
+
+
+def test_ids_that_there_are(ray, get):
+    names = {"job_id", "node_id", "namespace"}
+    assert set(ray.get_runtime_context().get()) == names
+    assert set(get(ray.remote(lambda: ray.get_runtime_context().get()).remote())) == {
+        *names,
+        "task_id",
+    }
+    assert ray.get_runtime_context().current_placement_group_id.is_nil()
 
 
 def test_initialized_in_workers(ray, get):
@@ -193,3 +217,19 @@ def test_identifier_classes(ray):
         assert kind.nil().is_nil()
         assert len(kind.nil().binary()) == kind.size()
     assert ray.ObjectID is ray.ObjectRef
+
+
+def test_ids_at_once(ray, get):
+    @ray.remote
+    def in_task():
+        return set(ray.get_runtime_context().get())
+
+    @ray.remote
+    class Actor:
+        def ids(self):
+            return set(ray.get_runtime_context().get())
+
+    everywhere = {"job_id", "node_id", "namespace"}
+    assert set(ray.get_runtime_context().get()) == everywhere
+    assert get(in_task.remote()) == everywhere | {"task_id"}
+    assert get(Actor.remote().ids.remote()) == everywhere | {"task_id", "actor_id"}

@@ -45,6 +45,21 @@ def test_variables_of_an_actor(ray, variables, get):
     assert get(Actor.remote().tell.remote()) == ["actor", "job"]
 
 
+def test_variables_refer_to_others(ray, variables, get):
+    """They were set with the dollar signs in them, so that nothing could be put before PATH."""
+    given = {
+        "PATH": "/first:${PATH}",
+        "WITH_JOB": "${OF_JOB}/of task",
+        "SHORT": "<$OF_JOB>",
+        "NEW": "${NOT_THERE}here",
+        "OF_NEW": "${NEW} again",
+    }
+    task = ray.remote(runtime_env={"env_vars": given})(variables)
+    path, *others = get(task.remote(*given))
+    assert path == "/first:" + get(ray.remote(variables).remote("PATH"))[0]
+    assert others == ["job/of task", "<job>", "here", "here again"]
+
+
 def test_what_a_task_submits_has_its_environment(ray, variables, get):
     inner = ray.remote(variables)
 
@@ -59,9 +74,11 @@ def test_context_tells_the_environment(ray, get):
     @ray.remote(runtime_env={"env_vars": {"OF_TASK": "task"}})
     def tell():
         context = ray.get_runtime_context()
-        return dict(context.runtime_env), json.loads(context.get_runtime_env_string())
+        fields = context.runtime_env.to_dict(), context.runtime_env.env_vars()
+        return *fields, json.loads(context.get_runtime_env_string())
 
-    told, written = get(tell.remote())
+    told, variables, written = get(tell.remote())
+    assert variables == told["env_vars"]
     assert told["env_vars"]["OF_TASK"] == "task"
     assert told["env_vars"]["OF_JOB"] == "job"
     assert written["env_vars"] == told["env_vars"]
@@ -165,11 +182,19 @@ def test_folder_that_is_not_there(ray, tmp_path):
 
 @pytest.mark.parametrize(
     "fields, message",
-    [({"working_dir": 1}, "must be a string"), ({"py_modules": "x"}, "must be a list of strings")],
+    [
+        ({"working_dir": 1}, "must be a string"),
+        ({"py_modules": "x"}, "must be a list of strings"),
+        ({"excludes": "x"}, "must be of type List"),
+        ({"config": 5}, "must be of type dict or RuntimeEnvConfig"),
+        ({"config": {"eager_install": 5}}, "eager_install must be a boolean"),
+    ],
 )
 def test_wrong_types(ray, fields, message):
     with pytest.raises(TypeError, match=message):
         ray.runtime_env.RuntimeEnv(**fields)
+    with pytest.raises(TypeError, match=message):
+        ray.remote(runtime_env=fields)(lambda: None).remote()
 
 
 def test_object_is_a_dictionary(ray, variables, get):

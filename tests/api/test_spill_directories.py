@@ -87,8 +87,8 @@ def test_disk_that_is_full(ray, init, get, tmp_path):
 
 
 def test_places_that_are_no_directories_are_refused(init):
-    config = {"type": "smart_open", "params": {"uri": "s3://bucket/path"}}
-    with pytest.raises(RuntimeError, match="s3://bucket/path"):
+    config = {"type": "filesystem", "params": {"directory_path": "relative/path"}}
+    with pytest.raises(RuntimeError, match="relative/path"):
         init(num_cpus=1, _system_config={"object_spilling_config": json.dumps(config)})
 
 

@@ -77,7 +77,34 @@ def test_tasks_by_where_they_stand(ray, get, state, tmp_path):
     assert counts["RUNNING"] == 1
     gate.touch()
     get([first, second, third])
-    assert state.list_tasks(filters=[("name", "=", "held")]) == []
+    states = {row.state for row in state.list_tasks(filters=[("name", "=", "held")])}
+    assert states == {"FINISHED"}
+
+
+def test_tasks_that_are_through(ray, get, state):
+    @ray.remote
+    def through():
+        return 1
+
+    @ray.remote
+    def raises():
+        raise ValueError("no")
+
+    @ray.remote(max_retries=0)
+    def dies():
+        os._exit(3)
+
+    references = [task.remote() for task in (through, raises, dies)]
+    ray.wait(references, num_returns=3)
+    rows = [state.get_task(reference) for reference in references]
+    assert [(row.name, row.state, row.error_type) for row in rows] == [
+        ("through", "FINISHED", None),
+        ("raises", "FAILED", "TASK_EXECUTION_EXCEPTION"),
+        ("dies", "FAILED", "WORKER_DIED"),
+    ]
+    ran = rows[0]
+    assert ran.creation_time_ms <= ran.start_time_ms <= ran.end_time_ms
+    assert ran.worker_id and ran.node_id == state.list_nodes()[0].node_id
 
 
 def test_objects_by_who_holds_them(ray, get, state, Holder):
@@ -116,5 +143,28 @@ def test_limits_filters_and_what_is_wrong_with_them(ray, get, state, Holder):
         state.list_actors(filters=[("colour", "=", "blue")])
     with pytest.raises(ValueError, match="Unsupported filter predicate"):
         state.list_actors(filters=[("state", "<", "ALIVE")])
-    with pytest.raises(ValueError, match="exceeds the supported limit"):
+    with pytest.raises(ValueError, match="Unsupported filter predicate"):
+        state.list_placement_groups(filters=[("state", "<", "CREATED")])
+    with pytest.raises(exceptions.RayStateApiException, match="exceeds the supported limit"):
         state.list_actors(limit=100_000)
+
+
+def test_columns_of_ray(ray, state):
+    """They raised AttributeError where this engine had nothing to say in them."""
+    group = ray.util.placement_group([{"CPU": 1}])
+    assert group.wait(60)
+    row = state.get_placement_group(group.id.hex())
+    assert row.bundles == [
+        {
+            "bundle_id": {"placement_group_id": group.id.hex(), "bundle_index": 0},
+            "unit_resources": {"CPU": 1},
+            "node_id": ray.get_runtime_context().get_node_id(),
+        }
+    ]
+    assert row.is_detached is False and row.stats["scheduling_state"] == "FINISHED"
+    assert state.list_placement_groups()[0].stats is None
+    ray.util.remove_placement_group(group)
+    (job,) = state.list_jobs()
+    assert job.runtime_env == {} and job.submission_id is None
+    (node,) = state.list_nodes(detail=True)
+    assert node.end_time_ms is None

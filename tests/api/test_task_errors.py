@@ -1,5 +1,6 @@
 """Errors of user code: what arrives at whoever asks for the result."""
 
+import asyncio
 import builtins
 import pickle
 
@@ -35,6 +36,10 @@ def fail(ray):
         (FileNotFoundError, (2, "no such file")),
         (StopIteration, (1,)),
         (AssertionError, ("asserted",)),
+        # Arrived as a RayTaskError that no `except MemoryError` caught.
+        (MemoryError, ("no room",)),
+        # Was taken for the cancellation of the task.
+        (asyncio.CancelledError, ("a coroutine of the task's own",)),
         (UnicodeDecodeError, ("utf-8", b"x", 0, 1, "why")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -72,13 +72,16 @@ def test_resources_cannot_be_given_when_connecting(head, drivers):
     driver = drivers.run(
         """
         import whipray as ray
-        try:
-            ray.init(address="auto", num_cpus=4)
-        except ValueError as error:
-            print("refused:", "num_cpus" in str(error))
+        for options in ({"num_cpus": 4, "num_gpus": 1}, {"labels": {"a": "b"}}):
+            try:
+                ray.init(address="auto", **options)
+            except ValueError as error:
+                print(error)
         """
     )
-    assert "refused: True" in driver.stdout
+    begin = "When connecting to an existing cluster,"
+    assert f"{begin} num_cpus and num_gpus must not be provided." in driver.stdout
+    assert f"{begin} labels must not be provided." in driver.stdout
 
 
 def test_jobs_differ(head, drivers):
@@ -298,9 +301,11 @@ def test_no_cluster_to_connect_to(place, drivers):
             ray.init(address="auto")
         except ConnectionError as error:
             print("refused:", str(error).count(chr(10)) == 0)
+            print(error)
         """
     )
     assert "refused: True" in driver.stdout
+    assert "setting `--address` flag or `RAY_ADDRESS` environment variable." in driver.stdout
 
 
 def test_address_of_nobody(place, drivers, free_port):

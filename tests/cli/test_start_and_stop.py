@@ -149,6 +149,16 @@ def test_status_without_a_cluster(whipray):
     assert "cluster" in one_line(done.stderr).lower()
 
 
+def test_health_check(whipray, free_port):
+    one_line(whipray("health-check").stderr)
+    assert whipray("health-check").returncode == 1
+    whipray(*START_HEAD)
+    done = whipray("health-check", "--skip-version-check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert whipray("health-check", "--address", f"127.0.0.1:{free_port}").returncode == 1
+    assert "no component" in one_line(whipray("health-check", "--component", "x").stderr)
+
+
 def test_stop_twice(whipray):
     whipray(*START_HEAD)
     assert whipray("stop").returncode == 0

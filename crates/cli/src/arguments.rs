@@ -18,8 +18,17 @@ pub enum Verb {
     Start(Box<StartArguments>),
     Stop(StopArguments),
     Status(StatusArguments),
+    HealthCheck(HealthCheckArguments),
     Explain(ExplainArguments),
     Memory(MemoryArguments),
+    Timeline(TimelineArguments),
+    /// List the things of one kind: actors, tasks, objects, nodes, workers, jobs, placement-groups.
+    List(StateArguments),
+    /// Show one thing, with all that is known of it.
+    Get(StateArguments),
+    /// Count the things of one kind: actors, tasks, objects.
+    Summary(StateArguments),
+    Debug(DebugArguments),
     Microbenchmark(MicrobenchmarkArguments),
 }
 
@@ -78,12 +87,16 @@ pub struct StartArguments {
     /// at the first metric of a program where this is not given.
     #[arg(long)]
     pub metrics_export_port: Option<u16>,
-    /// Where objects go that the object store has no room for; the folder of the sessions otherwise.
+    /// Where objects go that the object store has no room for: a directory, or an address in a
+    /// bucket such as s3://bucket/path; the folder of the sessions otherwise.
     #[arg(long)]
     pub object_spilling_directory: Option<String>,
     /// Settings of the engine as JSON, by Ray's names.
     #[arg(long, default_value = "{}", hide = true)]
     pub system_config: String,
+    /// Where a function is that sets up tracing in each process, as `module:function`.
+    #[arg(long)]
+    pub tracing_startup_hook: Option<String>,
     /// Stay in the foreground until the cluster ends.
     #[arg(long)]
     pub block: bool,
@@ -117,11 +130,34 @@ pub struct StatusArguments {
     pub verbose: u8,
 }
 
+/// Say by the exit code whether the cluster answers.
+#[derive(Debug, Args)]
+pub struct HealthCheckArguments {
+    /// `host:port` of the cluster; the one that `start` started on this machine otherwise.
+    #[arg(long)]
+    pub address: Option<String>,
+    /// One component of the cluster; there are none that could be asked by themselves.
+    #[arg(long)]
+    pub component: Option<String>,
+    /// Without effect: a daemon of another version refuses the connection.
+    #[arg(long)]
+    pub skip_version_check: bool,
+}
+
 /// Say what an object, a task or an actor waits for, since when, and who decides.
 #[derive(Debug, Args)]
 pub struct ExplainArguments {
     /// The id in hexadecimal, as `ref.hex()` or a list shows it.
     pub id: String,
+    /// `host:port` of the cluster; the one that `start` started on this machine otherwise, or that
+    /// of a program that runs here.
+    #[arg(long)]
+    pub address: Option<String>,
+}
+
+/// Write a file that shows what has run where and when, for chrome://tracing and Perfetto.
+#[derive(Debug, Args)]
+pub struct TimelineArguments {
     /// `host:port` of the cluster; the one that `start` started on this machine otherwise, or that
     /// of a program that runs here.
     #[arg(long)]
@@ -185,6 +221,24 @@ pub enum Unit {
     GB,
 }
 
+/// List the breakpoints at which tasks and actors stand, and debug them.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct DebugArguments {
+    /// Passed on to the debugger.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<String>,
+}
+
+/// A question to the state API.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct StateArguments {
+    /// Passed on to the program that asks.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<String>,
+}
+
 /// Measure tasks, actors and objects on this machine.
 #[derive(Debug, Args)]
 pub struct MicrobenchmarkArguments {
@@ -228,7 +282,6 @@ const IGNORED_START_OPTIONS: &[(&str, bool)] = &[
     ("no-redirect-output", false),
     ("enable-object-reconstruction", false),
     ("no-monitor", false),
-    ("tracing-startup-hook", true),
     ("ray-debugger-external", false),
     ("disable-usage-stats", false),
     ("labels-file", true),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use whipray_diagnosis::Cluster;
 use whipray_net::{Connection, ConnectionError, Endpoint, EndpointError};
-use whipray_proto::messages::cluster::{StatusReply, StatusRequest};
+use whipray_proto::messages::cluster::{KeyValueRequest, KeyValueVerb, StatusReply, StatusRequest};
 use whipray_proto::messages::inquiry::{Inquiry, InquiryAnswered};
 use whipray_proto::messages::session::{Hello, Role, ShutDown};
 use whipray_proto::{Message, PROTOCOL_VERSION, WorkerId};
@@ -83,6 +83,24 @@ impl Tool {
         self.connection.queue(&StatusRequest { request: 1 }.into());
         match self.connection.exchange(ANSWER_WAIT)? {
             Message::StatusReply(reply) => Ok(reply),
+            other => Err(ToolError::Unexpected(other.name())),
+        }
+    }
+
+    /// Writes a key of the cluster's key-value store.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub fn put(&mut self, namespace: &str, key: &str, value: &str) -> Result<(), ToolError> {
+        let request = KeyValueRequest {
+            request: 1,
+            verb: KeyValueVerb::Put as i32,
+            namespace: namespace.to_owned(),
+            key: key.to_owned().into(),
+            value: value.to_owned().into(),
+        };
+        match self.ask(request.into())? {
+            Message::KeyValueReply(_) => Ok(()),
             other => Err(ToolError::Unexpected(other.name())),
         }
     }

@@ -27,6 +27,9 @@ pub const LEASE_TURN: Duration = Duration::from_millis(500);
 /// asked back, where another worker could run them.
 pub const PIPELINE_PATIENCE: Duration = Duration::from_millis(2);
 
+/// Tasks that are through and that their owner remembers, for those who ask what has been.
+pub const ENDED_TASKS: usize = 10_000;
+
 /// Items of a stream that are made within this time of each other travel together.
 pub const STREAM_GATHER: Duration = Duration::from_micros(300);
 

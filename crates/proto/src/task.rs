@@ -197,4 +197,7 @@ pub struct TaskReply {
     /// With [`TaskOutcome::ArgumentsLost`].
     #[prost(message, repeated, tag = "10")]
     pub lost: Vec<ObjectId>,
+    /// When it ended, in microseconds of the system's clock.
+    #[prost(uint64, tag = "11")]
+    pub ended_at_us: u64,
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use whipray_proto::messages::inquiry::{
-    Inquiry, ObjectReport, ProcessReport, TaskReport, WorkerReport,
+    EndedReport, Inquiry, ObjectReport, ProcessReport, TaskReport, WorkerReport,
 };
 use whipray_worker::ObjectHandle;
 
@@ -64,13 +64,15 @@ pub fn explain<'py>(py: Python<'py>, id: &[u8]) -> PyResult<Option<Bound<'py, Py
 
 /// What the processes of the cluster hold, wait for and run, and what the node knows of them.
 ///
-/// `limit`: entries of each kind that a process reports at most. Raises `RaySystemError` where the
-/// node does not answer.
+/// `limit`: entries of each kind that a process reports at most; `ended_limit`: tasks that are
+/// through. Raises `RaySystemError` where the node does not answer.
 #[pyfunction]
-pub fn reports(py: Python<'_>, limit: u32) -> PyResult<Bound<'_, PyDict>> {
+#[pyo3(signature = (limit, ended_limit = 0))]
+pub fn reports(py: Python<'_>, limit: u32, ended_limit: u32) -> PyResult<Bound<'_, PyDict>> {
     let connection = connection::current(py)?;
     let inquiry = Inquiry {
         limit,
+        ended_limit,
         with_node: true,
         ..Inquiry::default()
     };
@@ -87,6 +89,16 @@ pub fn reports(py: Python<'_>, limit: u32) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
+/// What has run, as a JSON array in the Trace Event Format.
+///
+/// Raises `RaySystemError` where the node does not answer.
+#[pyfunction]
+pub fn timeline(py: Python<'_>) -> PyResult<String> {
+    let connection = connection::current(py)?;
+    py.detach(|| connection.runtime.timeline())
+        .ok_or_else(|| crate::waiting::disconnected(py))
+}
+
 fn process<'py>(py: Python<'py>, report: &ProcessReport) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("worker_id", report.worker.to_hex())?;
@@ -95,6 +107,7 @@ fn process<'py>(py: Python<'py>, report: &ProcessReport) -> PyResult<Bound<'py, 
     dict.set_item("is_cut", report.is_cut)?;
     dict.set_item("objects", list(py, &report.objects, object)?)?;
     dict.set_item("tasks", list(py, &report.tasks, task)?)?;
+    dict.set_item("ended", list(py, &report.ended, ended)?)?;
     let running: Vec<(String, u64)> = report
         .running
         .iter()
@@ -138,6 +151,24 @@ fn task<'py>(py: Python<'py>, report: &TaskReport) -> PyResult<Bound<'py, PyDict
     dict.set_item("is_actor_method", report.is_actor_method)?;
     dict.set_item("worker_id", report.worker.map(|worker| worker.to_hex()))?;
     dict.set_item("resources", cluster::resources(py, &report.resources)?)?;
+    Ok(dict)
+}
+
+fn ended<'py>(py: Python<'py>, report: &EndedReport) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("task_id", report.task.to_hex())?;
+    dict.set_item("job_id", report.task.job().to_hex())?;
+    dict.set_item("actor_id", report.task.actor().to_hex())?;
+    dict.set_item("parent_task_id", report.parent.to_hex())?;
+    dict.set_item("name", &report.name)?;
+    dict.set_item("attempt", report.attempt)?;
+    dict.set_item("is_actor_method", report.is_actor_method)?;
+    dict.set_item("worker_id", report.worker.map(|worker| worker.to_hex()))?;
+    dict.set_item("submitted_at_us", report.submitted_at_us)?;
+    dict.set_item("started_at_us", report.started_at_us)?;
+    dict.set_item("ended_at_us", report.ended_at_us)?;
+    dict.set_item("end", format!("{:?}", report.end()))?;
+    dict.set_item("failure", format!("{:?}", report.failure()))?;
     Ok(dict)
 }
 

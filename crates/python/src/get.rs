@@ -198,8 +198,10 @@ fn map(
     connection: &Connection,
     handles: &[&ObjectHandle],
 ) -> PyResult<Vec<Option<Arc<SharedView>>>> {
-    py.detach(|| connection.runtime.map_shared(handles))
-        .map_err(|failure| hooks::failure(py, &failure))
+    waiting::interruptible(py, |interrupt| {
+        connection.runtime.map_shared(handles, interrupt)
+    })?
+    .map_err(|failure| hooks::failure(py, &failure))
 }
 
 /// Opens a value whose references this process does not hold yet.

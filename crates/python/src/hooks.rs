@@ -11,6 +11,8 @@ use crate::value::pickle::vectorcall;
 struct Hooks {
     to_exception: Py<PyAny>,
     load_error: Py<PyAny>,
+    is_failure: Py<PyAny>,
+    unreadable_value: Py<PyAny>,
     pickle: Py<PyAny>,
     explain_unserializable: Py<PyAny>,
     note_large_argument: Py<PyAny>,
@@ -26,6 +28,8 @@ pub fn install(hooks: &Bound<'_, PyAny>) -> PyResult<()> {
     let found = Hooks {
         to_exception: hooks.getattr("to_exception")?.unbind(),
         load_error: hooks.getattr("load_error")?.unbind(),
+        is_failure: hooks.getattr("is_failure")?.unbind(),
+        unreadable_value: hooks.getattr("unreadable_value")?.unbind(),
         pickle: hooks.getattr("pickle")?.unbind(),
         explain_unserializable: hooks.getattr("explain_unserializable")?.unbind(),
         note_large_argument: hooks.getattr("note_large_argument")?.unbind(),
@@ -65,6 +69,32 @@ pub fn load_error(data: &Bound<'_, PyAny>) -> PyErr {
     let loaded =
         hooks(py).and_then(|hooks| vectorcall(hooks.load_error.bind(py), &[data.as_ptr()], None));
     match loaded {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+/// The exception `value` as a value, or raised where it is one that the engine itself raises: a
+/// failure stays a failure for whoever asks for it, wherever it was caught in between.
+///
+/// # Errors
+/// `value`, or what the package raises.
+pub fn raise_failures(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    let py = value.py();
+    let is_failure = vectorcall(hooks(py)?.is_failure.bind(py), &[value.as_ptr()], None)?;
+    if is_failure.is_truthy()? {
+        return Err(PyErr::from_value(value));
+    }
+    Ok(value)
+}
+
+/// The error that stands for a value that cannot be unpickled in this process.
+pub fn unreadable_value(py: Python<'_>, error: PyErr) -> PyErr {
+    // With its traceback, which the text of the new error has.
+    let error = error.into_value(py);
+    let made = hooks(py)
+        .and_then(|hooks| vectorcall(hooks.unreadable_value.bind(py), &[error.as_ptr()], None));
+    match made {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,
     }

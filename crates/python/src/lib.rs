@@ -52,7 +52,7 @@ mod _core {
     #[pymodule_export]
     use crate::context::{TaskToken, captured_group, context, current_name, is_cancelled};
     #[pymodule_export]
-    use crate::diagnosis::{explain, reports};
+    use crate::diagnosis::{explain, reports, timeline};
     #[pymodule_export]
     use crate::generator::ObjectRefGenerator;
     #[pymodule_export]

@@ -229,6 +229,16 @@ impl ObjectRef {
         python_names::futures(slf.py())?.call_method1(intern!(slf.py(), "awaiting"), (slf,))
     }
 
+    /// Call `callback(value)`, or with the exception that it is, once the object is ready.
+    fn _on_completed<'py>(
+        slf: Bound<'py, Self>,
+        callback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, Self>> {
+        python_names::futures(slf.py())?
+            .call_method1(intern!(slf.py(), "on_completed"), (&slf, callback))?;
+        Ok(slf)
+    }
+
     /// Call `callback()` once the object is ready, on a thread of the engine's.
     fn _on_ready(&self, py: Python<'_>, callback: Py<PyAny>) -> PyResult<()> {
         let handle = self.handle(py)?;

@@ -2,6 +2,7 @@
 //! and the template process that forks workers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use whipray_control::core::{Control, Effect as ControlEffect};
@@ -11,7 +12,7 @@ use whipray_proto::link::{ControlSays, NodeSays};
 use whipray_proto::messages::cluster::{LogsFlushed, NodeStatus, PendingDemand};
 use whipray_proto::resources::{CPU, GPU};
 use whipray_proto::{Message, NodeId, Resources, WorkerId};
-use whipray_store::core::{DiskError, DiskJob, SpillSettings};
+use whipray_store::core::{DiskError, DiskJob, FilePlace, SpillSettings};
 
 use crate::agenda::{Event, TemplateSays};
 use crate::around::{Around, NODE_ENDPOINT};
@@ -303,31 +304,54 @@ impl Daemon {
         }
     }
 
-    /// The disk has done what it was asked for, or has not: now and then it is full.
+    /// The disk has done what it was asked for, or has not: now and then it is full, or a bucket
+    /// does not answer.
     pub fn on_disk(&mut self, job: DiskJob, blocks: Vec<Option<Block>>, around: &mut Around) {
-        let (DiskJob::Write { file, .. } | DiskJob::Reserve { file, .. }) = job else {
+        let (DiskJob::Write { file, .. }
+        | DiskJob::Reserve { file, .. }
+        | DiskJob::Fetch { file, .. }) = job
+        else {
             return;
         };
-        let path = file.to_string();
-        let outcome = if around.random.percent(5) {
-            Err(DiskError::Full("the disk is full".to_owned()))
-        } else {
-            Ok(path.clone())
+        let address: Arc<str> = file.to_string().into();
+        let in_bucket = matches!(job, DiskJob::Write { .. }) && file % 2 == 0;
+        let failing = match job {
+            // What is lost excuses much.
+            DiskJob::Fetch { .. } => 1,
+            _ => 5,
         };
-        if let (DiskJob::Write { pieces, .. }, Ok(_)) = (&job, &outcome) {
-            for (piece, block) in pieces.iter().zip(blocks) {
-                let now = around.witness.block(piece.arena_offset);
-                if now != block {
-                    around.witness.violation(format!(
-                        "W-5: {block:?} was overwritten by {now:?} while it went to disk"
-                    ));
-                }
-                if let Some(block) = block {
-                    around
-                        .witness
-                        .copied(place(&path, piece.file_offset), block);
+        let outcome = if around.random.percent(failing) {
+            Err(DiskError::Full("the disk is full".to_owned()))
+        } else if in_bucket {
+            Ok(FilePlace::Bucket(address.clone()))
+        } else {
+            Ok(FilePlace::Folder(address.clone()))
+        };
+        match &job {
+            DiskJob::Write { pieces, .. } if outcome.is_ok() => {
+                for (piece, block) in pieces.iter().zip(blocks) {
+                    let now = around.witness.block(piece.arena_offset);
+                    if now != block {
+                        around.witness.violation(format!(
+                            "W-5: {block:?} was overwritten by {now:?} while it went to disk"
+                        ));
+                    }
+                    if let Some(block) = block {
+                        around
+                            .witness
+                            .copied(place(&address, piece.file_offset), block);
+                    }
                 }
             }
+            DiskJob::Fetch { from, offset, .. } if outcome.is_ok() => {
+                around
+                    .witness
+                    .fetched(place(from, *offset), place(&address, 0));
+            }
+            DiskJob::Fetch { from, offset, .. } => {
+                around.witness.not_fetched(place(from, *offset));
+            }
+            _ => {}
         }
         around.note(|| format!("disk: {job:?}: {outcome:?}"));
         self.node.on_disk(file, outcome, around.now);

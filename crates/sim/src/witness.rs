@@ -482,6 +482,20 @@ impl Witness {
         self.arena.insert(offset, block);
     }
 
+    /// What lies in a bucket came to this machine.
+    pub fn fetched(&mut self, from: u64, to: u64) {
+        if let Some(block) = self.block(from) {
+            self.arena.insert(to, block);
+        }
+    }
+
+    /// What lies in a bucket does not come.
+    pub fn not_fetched(&mut self, from: u64) {
+        if let Some(block) = self.block(from) {
+            self.lost.insert(block.object);
+        }
+    }
+
     fn view(&mut self, process: usize, object: ObjectId, offset: u64) {
         let view = self.views.entry((process, object)).or_insert((offset, 0));
         // The second copy of a task's result lies elsewhere; the first one is seldom mapped still.

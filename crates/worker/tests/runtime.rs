@@ -109,10 +109,18 @@ fn large_results_are_read_where_they_lie() {
     let driver = node.connect(Role::Driver);
     let handle = submit(&driver, "");
     assert_eq!(wait(&driver, &[&handle]), WaitOutcome::Ready);
-    let view = driver.map_shared(&[&handle]).unwrap().remove(0).unwrap();
+    let view = driver
+        .map_shared(&[&handle], &mut || false)
+        .unwrap()
+        .remove(0)
+        .unwrap();
     assert_eq!(view.as_slice().len(), 1 << 20);
     assert!(view.as_slice().iter().all(|byte| *byte == 7));
-    let again = driver.map_shared(&[&handle]).unwrap().remove(0).unwrap();
+    let again = driver
+        .map_shared(&[&handle], &mut || false)
+        .unwrap()
+        .remove(0)
+        .unwrap();
     assert!(
         Arc::ptr_eq(&view, &again),
         "a mapping is shared by its readers"

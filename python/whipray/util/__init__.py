@@ -16,9 +16,14 @@ from whipray.util.placement_group import (
 if TYPE_CHECKING:
     from whipray.util import accelerators as accelerators
     from whipray.util import annotations as annotations
+    from whipray.util import dask as dask
+    from whipray.util import debugpy as ray_debugpy
+    from whipray.util import joblib as joblib
     from whipray.util import metrics as metrics
     from whipray.util import multiprocessing as multiprocessing
     from whipray.util import queue as queue
+    from whipray.util import rpdb as pdb
+    from whipray.util import scheduling_strategies as scheduling_strategies
     from whipray.util.actor_pool import ActorPool
     from whipray.util.check_serialize import inspect_serializability
     from whipray.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from whipray.util.node_address import get_node_instance_id, get_node_ip_address
     from whipray.util.serialization import deregister_serializer, register_serializer
 
+_RENAMED_MODULES = {"pdb": "rpdb", "ray_debugpy": "debugpy"}
 _HOMES = {
     "ActorPool": "actor_pool",
     "as_completed": "helpers",
@@ -46,11 +52,16 @@ _MODULES = (
     "actor_pool",
     "annotations",
     "check_serialize",
+    "dask",
     "debug",
+    "debugpy",
     "helpers",
+    "joblib",
     "metrics",
     "multiprocessing",
     "queue",
+    "rpdb",
+    "scheduling_strategies",
     "serialization",
     "state",
 )
@@ -70,8 +81,10 @@ __all__ = [
     "list_named_actors",
     "log_once",
     "map_unordered",
+    "pdb",
     "placement_group",
     "placement_group_table",
+    "ray_debugpy",
     "register_serializer",
     "remove_placement_group",
 ]
@@ -82,6 +95,8 @@ def __getattr__(name: str) -> Any:
 
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
+    if name in _RENAMED_MODULES:
+        return import_module(f"{__name__}.{_RENAMED_MODULES[name]}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -91,4 +106,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_MODULES})
+    return sorted({*globals(), *_HOMES, *_MODULES, *_RENAMED_MODULES})

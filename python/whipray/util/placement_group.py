@@ -171,12 +171,13 @@ def placement_group_table(placement_group: PlacementGroup | None = None) -> dict
     _session.ensure()
     if placement_group is None:
         found = _core.list_groups(None, "", "")
-        return {group["id"].hex(): _described(group) for group in found}
+        return {group["id"].hex(): description(group) for group in found}
     found = _core.list_groups(placement_group.id.binary(), "", "")
-    return _described(found[0]) if found else {}
+    return description(found[0]) if found else {}
 
 
-def _described(group: dict[str, Any]) -> dict[str, Any]:
+def description(group: dict[str, Any]) -> dict[str, Any]:
+    """The entry of the table for what the core says of a group."""
     state = group["state"]
     scheduling_state = _SCHEDULING_STATES.get(state)
     if scheduling_state is None:
@@ -240,7 +241,8 @@ def validate_placement_group(
 def _check_soft_target(strategy: str | None, node_id: Any) -> None:
     if strategy != "STRICT_PACK":
         raise ValueError(
-            f"_soft_target_node_id currently only works with STRICT_PACK but got {strategy}"
+            "_soft_target_node_id currently only works with STRICT_PACK but got "
+            f"{strategy or 'PACK'}"
         )
     try:
         is_id = len(bytes.fromhex(node_id)) == 28
@@ -281,7 +283,7 @@ def _check_selectors(bundles: list[Any], selectors: Any) -> None:
         raise ValueError(
             f"Placement group bundle_label_selector must be a list, got {type(selectors)}."
         )
-    if selectors and len(selectors) != len(bundles):
+    if len(selectors) != len(bundles):
         raise ValueError(
             f"Invalid bundle label selector {selectors}. The length of `bundle_label_selector` "
             "should equal the length of `bundles`."

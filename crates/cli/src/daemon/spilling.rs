@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use whipray_node::shell::SpillSites;
+use whipray_bucket::{Address, AddressError};
+use whipray_node::shell::{SpillSite, SpillSites};
 use whipray_store::core::SpillSettings;
 
 use super::DaemonOptions;
@@ -20,10 +21,12 @@ pub enum SpillingError {
     #[error("object_spilling_config is no JSON with a type and params: {0}")]
     Malformed(String),
     #[error(
-        "objects cannot be spilled to {0}: only to directories of this machine, given as paths or \
-         as file:// addresses (a bucket can be mounted as one)"
+        "objects cannot be spilled with the type {0:?} of object_spilling_config: it is filesystem, \
+         with directory_path, or smart_open, with uri"
     )]
     Unsupported(String),
+    #[error("objects cannot be spilled to this place: {0}")]
+    Address(#[from] AddressError),
     #[error("the directory for spilled objects must be an absolute path, and is {0:?}")]
     Relative(String),
 }
@@ -49,37 +52,39 @@ pub fn settings(flags: &Flags<'_>) -> Result<Option<SpillSettings>, SpillingErro
     Ok(Some(settings))
 }
 
-/// The directories to spill to; that of the sessions where nothing was said.
+/// The places to spill to; the directory of the sessions where nothing was said.
 ///
 /// # Errors
-/// What was said names no directories.
+/// What was said names neither directories nor buckets.
 pub fn sites(
     options: &DaemonOptions,
     flags: &Flags<'_>,
     temp_directory: &Path,
     session_name: &str,
 ) -> Result<SpillSites, SpillingError> {
-    let directories = match &options.object_spilling_directory {
-        Some(directory) => vec![directory_of(directory)?],
+    let sites = match &options.object_spilling_directory {
+        Some(directory) => vec![site_of(directory)?],
         None => match flags.text("object_spilling_config") {
             Some(text) => configured(&text)?,
             None => match flags.text("object_spilling_directory") {
-                Some(directory) => vec![directory_of(&directory)?],
-                None => vec![temp_directory.to_owned()],
+                Some(directory) => vec![site_of(&directory)?],
+                None => vec![SpillSite::Folder(temp_directory.to_owned())],
             },
         },
     };
     let full_share = flags.number("local_fs_capacity_threshold")?;
     Ok(SpillSites {
-        directories,
+        sites,
+        local_directory: temp_directory.to_owned(),
         full_share: full_share.unwrap_or(FULL_SHARE).min(1.0),
         session_name: session_name.to_owned(),
     })
 }
 
-/// The directories that Ray's JSON names: `{"type": "filesystem", "params": {"directory_path":
-/// one or a list}}`, or with `uri` in the place of paths.
-fn configured(text: &str) -> Result<Vec<PathBuf>, SpillingError> {
+/// The places that Ray's JSON names: `{"type": "filesystem", "params": {"directory_path": one or a
+/// list}}`, or the type `smart_open` and `uri`. Other parameters, such as `buffer_size`, are about
+/// how Ray does it.
+fn configured(text: &str) -> Result<Vec<SpillSite>, SpillingError> {
     let malformed = |why: &str| SpillingError::Malformed(format!("{why}: {text}"));
     let config: Value =
         serde_json::from_str(text).map_err(|error| SpillingError::Malformed(error.to_string()))?;
@@ -96,19 +101,19 @@ fn configured(text: &str) -> Result<Vec<PathBuf>, SpillingError> {
         _ => Vec::new(),
     };
     if places.is_empty() {
-        return Err(malformed("it names no directory"));
+        return Err(malformed("it names no place"));
     }
-    places.into_iter().map(directory_of).collect()
+    places.into_iter().map(site_of).collect()
 }
 
-fn directory_of(place: &str) -> Result<PathBuf, SpillingError> {
+fn site_of(place: &str) -> Result<SpillSite, SpillingError> {
     let path = match place.split_once("://") {
         None => place,
         Some(("file", path)) => path,
-        Some(_) => return Err(SpillingError::Unsupported(place.to_owned())),
+        Some(_) => return Ok(SpillSite::Bucket(Address::parse(place)?)),
     };
     if path.starts_with('/') {
-        Ok(PathBuf::from(path))
+        Ok(SpillSite::Folder(PathBuf::from(path)))
     } else {
         Err(SpillingError::Relative(path.to_owned()))
     }
@@ -119,37 +124,62 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn directories(config: Value) -> Result<Vec<PathBuf>, SpillingError> {
+    fn configured(config: Value) -> Result<Vec<SpillSite>, SpillingError> {
         let config = BTreeMap::from([("object_spilling_config".to_owned(), config)]);
         let options = DaemonOptions::default();
         let sites = sites(&options, &Flags::alone(&config), Path::new("/tmp/w"), "s")?;
-        Ok(sites.directories)
+        Ok(sites.sites)
     }
 
-    fn paths(names: &[&str]) -> Result<Vec<PathBuf>, SpillingError> {
-        Ok(names.iter().map(PathBuf::from).collect())
+    fn paths(names: &[&str]) -> Result<Vec<SpillSite>, SpillingError> {
+        Ok(names
+            .iter()
+            .map(|name| SpillSite::Folder(PathBuf::from(name)))
+            .collect())
     }
 
     #[test]
     fn directories_may_be_named_in_several_ways() {
-        assert_eq!(directories(Value::Null), paths(&["/tmp/w"]));
+        assert_eq!(configured(Value::Null), paths(&["/tmp/w"]));
         let one = r#"{"type": "filesystem", "params": {"directory_path": "/a"}}"#;
-        assert_eq!(directories(Value::from(one)), paths(&["/a"]));
+        assert_eq!(configured(Value::from(one)), paths(&["/a"]));
         let two = serde_json::json!(
             {"type": "filesystem", "params": {"directory_path": ["/a", "file:///b"]}}
         );
-        assert_eq!(directories(two), paths(&["/a", "/b"]));
+        assert_eq!(configured(two), paths(&["/a", "/b"]));
     }
 
     #[test]
-    fn what_is_no_directory_is_refused() {
-        let bucket = r#"{"type": "smart_open", "params": {"uri": "s3://bucket/path"}}"#;
-        assert_eq!(
-            directories(Value::from(bucket)),
-            Err(SpillingError::Unsupported("s3://bucket/path".to_owned()))
+    fn buckets_are_named_as_addresses() -> Result<(), SpillingError> {
+        let bucket = |text| Address::parse(text).map(SpillSite::Bucket);
+        let one = serde_json::json!(
+            {"type": "smart_open", "params": {"uri": "s3://bucket/path", "buffer_size": 1048576}}
         );
+        assert_eq!(configured(one)?, [bucket("s3://bucket/path")?]);
+        let several = serde_json::json!(
+            {"type": "smart_open", "params": {"uri": ["gs://bucket", "file:///a"]}}
+        );
+        let folder = SpillSite::Folder(PathBuf::from("/a"));
+        assert_eq!(configured(several)?, [bucket("gs://bucket")?, folder]);
+        let options = DaemonOptions {
+            object_spilling_directory: Some("az://container/path".to_owned()),
+            ..DaemonOptions::default()
+        };
+        let none = BTreeMap::new();
+        let sites = sites(&options, &Flags::alone(&none), Path::new("/tmp/w"), "s")?;
+        assert_eq!(sites.sites, [bucket("az://container/path")?]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        let other = r#"{"type": "smart_open", "params": {"uri": "ftp://bucket/path"}}"#;
+        assert!(matches!(
+            configured(Value::from(other)),
+            Err(SpillingError::Address(_))
+        ));
         for text in ["{", "{}", r#"{"type": "filesystem"}"#] {
-            let outcome = directories(Value::from(text));
+            let outcome = configured(Value::from(text));
             assert!(
                 matches!(outcome, Err(SpillingError::Malformed(_))),
                 "{outcome:?}"
@@ -157,7 +187,7 @@ mod tests {
         }
         let relative = r#"{"type": "filesystem", "params": {"directory_path": "a"}}"#;
         assert!(matches!(
-            directories(Value::from(relative)),
+            configured(Value::from(relative)),
             Err(SpillingError::Relative(_))
         ));
     }

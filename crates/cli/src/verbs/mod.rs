@@ -1,11 +1,13 @@
 //! The verbs of the command line.
 
 pub mod explain;
+pub mod health_check;
 pub mod memory;
-pub mod microbenchmark;
+pub mod python_program;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod timeline;
 
 use crate::tool::ToolError;
 
@@ -46,6 +48,10 @@ pub enum VerbError {
         "{0:?} is not the id of an object, a task or an actor: 56, 48 or 32 hexadecimal digits"
     )]
     NoId(String),
+    #[error("cannot write {path}: {error}")]
+    Write { path: String, error: std::io::Error },
+    #[error("{0:?} is no component of a cluster: leave --component out to ask for all of it")]
+    NoComponent(String),
     #[error("{} of the clusters did not end", .0)]
     NotStopped(usize),
     #[error("cannot run {program}: {error}")]

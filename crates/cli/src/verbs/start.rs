@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
@@ -14,7 +15,7 @@ use crate::arguments::StartArguments;
 use crate::daemon::{DaemonOptions, ReadyLine};
 use crate::processes;
 use crate::session_files;
-use crate::tool::Tool;
+use crate::tool::{Tool, ToolError};
 
 /// Starts a cluster, and comes back once it serves; with `--block` once it has ended.
 pub fn run(arguments: &StartArguments) -> Result<(), VerbError> {
@@ -51,6 +52,9 @@ pub fn run(arguments: &StartArguments) -> Result<(), VerbError> {
             session_directory,
             ..
         } => {
+            if let Some(hook) = &arguments.tracing_startup_hook {
+                publish_tracing_hook(&session_directory, hook)?;
+            }
             print_next_steps(&cluster_address, &session_directory, arguments.block);
             match signals {
                 Some(signals) => block(child, signals),
@@ -130,6 +134,14 @@ fn spawn_daemon(options: &DaemonOptions) -> Result<(Child, ReadyLine), VerbError
         .map_err(VerbError::Spawn)?;
     let line = serde_json::from_str(&line).map_err(|_| VerbError::NoReadyLine)?;
     Ok((child, line))
+}
+
+/// Writes the hook where drivers look for it when they join.
+fn publish_tracing_hook(session_directory: &str, hook: &str) -> Result<(), VerbError> {
+    let node = session_files::read_node_file(Path::new(session_directory))
+        .ok_or(ToolError::Unexpected("no file that says where it is"))?;
+    Tool::connect(&node)?.put("tracing", "tracing_startup_hook", hook)?;
+    Ok(())
 }
 
 fn print_next_steps(address: &str, session_directory: &str, blocks: bool) {

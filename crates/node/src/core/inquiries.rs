@@ -65,13 +65,13 @@ impl Node {
         let request = self.inquiries.last;
         for client in &waiting {
             let subjects = inquiry.subjects.clone();
-            let limit = inquiry.limit;
             self.send(
                 *client,
                 ReportRequest {
                     request,
                     subjects,
-                    limit,
+                    limit: inquiry.limit,
+                    ended_limit: inquiry.ended_limit,
                 },
             );
         }

@@ -195,7 +195,7 @@ impl Node {
                     .for_each(|object| self.objects.free(worker, object));
                 self.settle_objects(now);
             }
-            Message::PinObjects(pin) => self.pin_objects(client, pin),
+            Message::PinObjects(pin) => self.pin_objects(client, &pin),
             Message::UnpinObjects(unpin) => {
                 unpin
                     .objects

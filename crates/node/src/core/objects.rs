@@ -1,9 +1,9 @@
 //! Requests to the object store.
 
 use whipray_proto::messages::object::{
-    ObjectCreated, ObjectsPinned, PinObjects, PinnedObject, ReleaseMappings, SealObject,
+    LostObject, ObjectCreated, ObjectsPinned, PinObjects, PinnedObject, ReleaseMappings, SealObject,
 };
-use whipray_store::core::{CreateError, DiskError, Room, Work};
+use whipray_store::core::{CreateError, DiskError, FilePlace, Lost, Pinned, Room, Work};
 
 use super::timers::Timer;
 use super::{ClientId, Effect, Micros, Node};
@@ -21,29 +21,13 @@ impl Node {
         }
     }
 
-    pub(super) fn pin_objects(&mut self, client: ClientId, pin: PinObjects) {
-        let objects = pin
-            .objects
-            .iter()
-            .filter_map(|object| self.objects.pin(client, *object))
-            .map(|pinned| PinnedObject {
-                object: pinned.object,
-                offset: pinned.offset,
-                size_bytes: pinned.size_bytes,
-                path: pinned.path.as_deref().unwrap_or_default().to_owned(),
-            })
-            .collect();
-        self.send(
-            client,
-            ObjectsPinned {
-                request: pin.request,
-                objects,
-            },
-        );
+    pub(super) fn pin_objects(&mut self, client: ClientId, pin: &PinObjects) {
+        self.objects.pin_all(client, pin.request, &pin.objects);
+        self.pass_work_on();
     }
 
     /// The threads that use the disk are done with a file.
-    pub fn on_disk(&mut self, file: u64, outcome: Result<String, DiskError>, now: Micros) {
+    pub fn on_disk(&mut self, file: u64, outcome: Result<FilePlace, DiskError>, now: Micros) {
         self.objects.on_disk(file, outcome, now);
         self.settle_objects(now);
     }
@@ -52,11 +36,7 @@ impl Node {
     /// whatever may have changed it.
     pub(super) fn settle_objects(&mut self, now: Micros) {
         self.objects.make_room(now);
-        if self.objects.has_work() {
-            for work in self.objects.take_work() {
-                self.pass_on(work);
-            }
-        }
+        self.pass_work_on();
         if let Some(deadline) = self.objects.next_deadline()
             && self.store_timer != Some(deadline)
         {
@@ -70,8 +50,22 @@ impl Node {
         self.settle_objects(now);
     }
 
+    fn pass_work_on(&mut self) {
+        if self.objects.has_work() {
+            for work in self.objects.take_work() {
+                self.pass_on(work);
+            }
+        }
+    }
+
     fn pass_on(&mut self, work: Work) {
         match work {
+            Work::Pinned {
+                client,
+                request,
+                found,
+                lost,
+            } => self.send(client, pinned(request, found, lost)),
             Work::Answer {
                 client,
                 request,
@@ -81,6 +75,24 @@ impl Node {
             Work::Release { client, objects } => self.send(client, ReleaseMappings { objects }),
             Work::Disk(job) => self.effects.push(Effect::Disk(job)),
         }
+    }
+}
+
+fn pinned(request: u64, found: Vec<Pinned>, lost: Vec<Lost>) -> ObjectsPinned {
+    let objects = found.into_iter().map(|pinned| PinnedObject {
+        object: pinned.object,
+        offset: pinned.offset,
+        size_bytes: pinned.size_bytes,
+        path: pinned.path.as_deref().unwrap_or_default().to_owned(),
+    });
+    let lost = lost.into_iter().map(|lost| LostObject {
+        object: lost.object,
+        reason: lost.reason,
+    });
+    ObjectsPinned {
+        request,
+        objects: objects.collect(),
+        lost: lost.collect(),
     }
 }
 

@@ -396,13 +396,14 @@ impl<C: Control> Daemon<C> {
         if let Some(zygote) = self.zygote {
             zygote.end();
         }
-        self.disk.end();
         let deadline = Instant::now() + END_WAIT;
         for pid in workers {
             while is_child(pid) && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+        // Last, since buckets may take their time.
+        self.disk.end();
     }
 }
 

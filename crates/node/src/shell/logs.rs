@@ -158,15 +158,22 @@ impl Logs {
         }
     }
 
-    /// The worker is gone: its last line counts even without an end. Forgets the stream.
-    pub fn finish(&mut self, stream: Stream, job: JobId, ip: &str) -> Vec<LogLines> {
-        self.changed.remove(&stream);
-        let Some(mut tail) = self.tails.remove(&stream) else {
+    /// The last line of what was read, which counts even without an end.
+    pub fn take_partial(&mut self, stream: Stream, job: JobId, ip: &str) -> Vec<LogLines> {
+        let Some(tail) = self.tails.get_mut(&stream) else {
             return Vec::new();
         };
         let mut batches = Vec::new();
         tail.reader.finish(&mut batches);
         named(batches, stream, tail.pid, job, ip)
+    }
+
+    /// The worker is gone: gives its last line and forgets the stream.
+    pub fn finish(&mut self, stream: Stream, job: JobId, ip: &str) -> Vec<LogLines> {
+        let lines = self.take_partial(stream, job, ip);
+        self.changed.remove(&stream);
+        self.tails.remove(&stream);
+        lines
     }
 
     /// The last lines of a worker's standard error.
@@ -256,7 +263,10 @@ mod tests {
         );
         file.write_all(b"ld")?;
         assert!(logs.read(stream, job(), "ip").0.is_empty());
-        assert_eq!(logs.finish(stream, job(), "ip")[0].lines, ["world"]);
+        assert_eq!(logs.take_partial(stream, job(), "ip")[0].lines, ["world"]);
+        file.write_all(b"!")?;
+        assert!(logs.read(stream, job(), "ip").0.is_empty());
+        assert_eq!(logs.finish(stream, job(), "ip")[0].lines, ["!"]);
         assert!(logs.finish(stream, job(), "ip").is_empty());
         Ok(())
     }

@@ -18,4 +18,4 @@ mod zygote;
 
 pub use daemon::{Control, Daemon, DaemonError, EndReason, ListenerKind, Settings};
 pub use memory::{MemorySource, SystemMemory};
-pub use spill_places::SpillSites;
+pub use spill_places::{SpillSite, SpillSites};

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::failure::FailureKind;
 use crate::ids::{ActorId, JobId, NodeId, ObjectId, TaskId, WorkerId};
 use crate::resources::Resources;
 
@@ -26,6 +27,9 @@ pub struct Inquiry {
     /// Also what the node knows, and the memory of its processes.
     #[prost(bool, tag = "5")]
     pub with_node: bool,
+    /// Tasks that are through, which a process reports at most.
+    #[prost(uint32, tag = "6")]
+    pub ended_limit: u32,
 }
 
 /// Node to a process: what do you know?
@@ -37,6 +41,9 @@ pub struct ReportRequest {
     pub subjects: Vec<Bytes>,
     #[prost(uint32, tag = "3")]
     pub limit: u32,
+    /// Tasks that are through, which are reported at most.
+    #[prost(uint32, tag = "4")]
+    pub ended_limit: u32,
 }
 
 /// A process to its node.
@@ -107,6 +114,9 @@ pub struct ProcessReport {
     pub is_cut: bool,
     #[prost(message, required, tag = "13")]
     pub job: JobId,
+    /// Tasks that it owned and that are through, the newest ones, in the order of their ends.
+    #[prost(message, repeated, tag = "14")]
+    pub ended: Vec<EndedReport>,
 }
 
 /// One object that a process refers to.
@@ -209,6 +219,48 @@ pub struct TaskReport {
     pub due_in_us: u64,
     #[prost(message, required, tag = "13")]
     pub parent: TaskId,
+}
+
+/// How a task came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum TaskEnd {
+    Returned = 0,
+    /// Its code raised an exception.
+    Raised = 1,
+    /// The engine failed it.
+    Failed = 2,
+}
+
+/// A task that is through.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct EndedReport {
+    #[prost(message, required, tag = "1")]
+    pub task: TaskId,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    #[prost(message, required, tag = "3")]
+    pub parent: TaskId,
+    #[prost(uint32, tag = "4")]
+    pub attempt: u32,
+    #[prost(bool, tag = "5")]
+    pub is_actor_method: bool,
+    /// The worker that ran it last; none where it never ran.
+    #[prost(message, optional, tag = "6")]
+    pub worker: Option<WorkerId>,
+    /// In microseconds of the owner's system clock.
+    #[prost(uint64, tag = "7")]
+    pub submitted_at_us: u64,
+    /// In microseconds of the worker's system clock, like the next; zero where it never ran.
+    #[prost(uint64, tag = "8")]
+    pub started_at_us: u64,
+    #[prost(uint64, tag = "9")]
+    pub ended_at_us: u64,
+    #[prost(enumeration = "TaskEnd", tag = "10")]
+    pub end: i32,
+    /// With [`TaskEnd::Failed`].
+    #[prost(enumeration = "FailureKind", tag = "11")]
+    pub failure: i32,
 }
 
 /// A task that a process runs.

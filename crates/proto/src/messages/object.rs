@@ -87,6 +87,16 @@ pub struct ReleaseMappings {
     pub objects: Vec<ObjectId>,
 }
 
+/// An object that is known, and whose copy cannot be had.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct LostObject {
+    #[prost(message, required, tag = "1")]
+    pub object: ObjectId,
+    /// What the user reads.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+}
+
 /// Node to client: the objects that were found, in any order.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ObjectsPinned {
@@ -94,6 +104,9 @@ pub struct ObjectsPinned {
     pub request: u64,
     #[prost(message, repeated, tag = "2")]
     pub objects: Vec<PinnedObject>,
+    /// Of those that were not found, the ones that the store has heard of.
+    #[prost(message, repeated, tag = "3")]
+    pub lost: Vec<LostObject>,
 }
 
 /// Client to node: one pin less on each.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyBaseException, PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 use whipray_worker::ObjectHandle;
@@ -21,8 +21,8 @@ const COPY_PICKLE_BYTES: usize = 4096;
 /// Decodes a value. `references` are those inside it.
 ///
 /// # Errors
-/// The exception that the value is, what unpickling raises, or `ValueError` for bytes that are no
-/// value.
+/// The exception that the value is, also where it was put or returned as a value;
+/// `RaySystemError` for what unpickling raises, and `ValueError` for bytes that are no value.
 pub fn decode(
     py: Python<'_>,
     memory: Memory,
@@ -46,7 +46,7 @@ pub fn decode(
         Kind::Pickle => {
             let _offer = Offer::start(references);
             let range = 1..bytes.len();
-            pickle::loads(&lend_pickle(py, &memory, range)?)
+            unpickled(py, pickle::loads(&lend_pickle(py, &memory, range)?))
         }
         Kind::Buffers => decode_buffers(py, memory, references),
         Kind::ReferenceList => Ok(PyList::new(py, wrap(py, references)?)?.into_any()),
@@ -77,7 +77,23 @@ fn decode_buffers(
         buffers.append(Bound::new(py, ValueBuffer::new(memory.clone(), range))?)?;
     }
     let _offer = Offer::start(references);
-    pickle::loads_with_buffers(&lend_pickle(py, &memory, layout.pickle)?, &buffers)
+    let pickle = lend_pickle(py, &memory, layout.pickle)?;
+    unpickled(py, pickle::loads_with_buffers(&pickle, &buffers))
+}
+
+/// What came out of a pickle, as whoever asks for the value finds it.
+fn unpickled<'py>(
+    py: Python<'py>,
+    loaded: PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match loaded {
+        Ok(value) if value.is_instance_of::<PyBaseException>() => hooks::raise_failures(value),
+        // An interrupt is no fault of the value.
+        Err(error) if error.is_instance_of::<PyException>(py) => {
+            Err(hooks::unreadable_value(py, error))
+        }
+        loaded => loaded,
+    }
 }
 
 fn lend_pickle<'py>(

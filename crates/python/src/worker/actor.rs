@@ -77,7 +77,7 @@ impl Executor {
         let keywords = std::mem::take(&mut creation.keywords);
         let name = creation.name.clone();
         let brought: Vec<ObjectId> = references.iter().map(ObjectHandle::id).collect();
-        let class = self.function(py, creation.function);
+        let class = self.function(py, creation.function, &spec.class_name);
         let running = Arc::new(RunningTask {
             spec: creation,
             actor: Some(spec.actor),

@@ -16,7 +16,7 @@ use whipray_proto::object::WorkerAddress;
 use whipray_proto::task::{Assignment, TaskOutcome, TaskSpec};
 use whipray_worker::{FinishedTask, IncomingTask, ReturnedValue};
 
-use super::actor::Actor;
+use super::actor::{Actor, Concurrency};
 use super::hooks::WorkerHooks;
 use super::incoming::{self, CallArguments, Unready};
 use super::interruption::{self, Interruptible};
@@ -95,6 +95,13 @@ impl Executor {
             exit: Mutex::default(),
             exit_wanted: AtomicBool::new(false),
         }
+    }
+
+    /// How the actor of this process runs its calls; `None` also where there is no actor.
+    pub fn concurrency(&self, py: Python<'_>) -> Concurrency {
+        self.actor
+            .get(py)
+            .map_or(Concurrency::None, |actor| actor.concurrency)
     }
 
     /// Runs a task in the calling thread, and answers. `main`: it is the main thread.
@@ -234,9 +241,10 @@ impl Executor {
         if error.is_instance_of::<PySystemExit>(py) {
             return Err(error);
         }
-        if error.is_instance_of::<PyKeyboardInterrupt>(py)
-            || python_names::is_coroutine_cancelled(py, &error)?
-        {
+        // Elsewhere it is about coroutines of the user's own, and an exception like any other.
+        let is_coroutine_cancelled = self.concurrency(py) == Concurrency::Coroutines
+            && python_names::is_coroutine_cancelled(py, &error)?;
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) || is_coroutine_cancelled {
             let data = self
                 .hooks
                 .cancelled_error(py, &error, &spec.name, &spec.task.to_array());
@@ -277,7 +285,7 @@ impl Executor {
     /// The function cannot be loaded, or the actor has no such method.
     pub fn callable<'py>(&self, py: Python<'py>, spec: &TaskSpec) -> PyResult<Bound<'py, PyAny>> {
         if spec.method.is_empty() {
-            return self.function(py, spec.function);
+            return self.function(py, spec.function, "");
         }
         let actor = self.actor.get(py).ok_or_else(|| {
             PyRuntimeError::new_err(format!(
@@ -293,15 +301,20 @@ impl Executor {
         instance.getattr(name)
     }
 
-    /// A function or class by its id.
+    /// A function by its id, or the class of an actor, which `class_name` is then.
     ///
     /// # Errors
     /// It cannot be loaded.
-    pub fn function<'py>(&self, py: Python<'py>, id: FunctionId) -> PyResult<Bound<'py, PyAny>> {
+    pub fn function<'py>(
+        &self,
+        py: Python<'py>,
+        id: FunctionId,
+        class_name: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
         if let Some(function) = self.functions.lock().get(&id) {
             return Ok(function.bind(py).clone());
         }
-        let function = self.hooks.load_function(py, id)?;
+        let function = self.hooks.load_function(py, id, class_name)?;
         self.remember(id, function.clone().unbind());
         Ok(function)
     }

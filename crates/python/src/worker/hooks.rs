@@ -57,10 +57,11 @@ impl WorkerHooks {
         &self,
         py: Python<'py>,
         function: FunctionId,
+        class_name: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.load_function
             .bind(py)
-            .call1((PyBytes::new(py, &function.to_array()),))
+            .call1((PyBytes::new(py, &function.to_array()), class_name))
     }
 
     pub fn assign(&self, py: Python<'_>, assignment: &Assignment) -> PyResult<()> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use whipray_proto::failure::{Failure, FailureKind};
@@ -15,9 +16,10 @@ use crate::{get, hooks};
 
 /// Why there are no arguments to call with.
 pub enum Unready {
-    /// An argument is an error: the task is not run, its results are this error.
+    /// An argument is an error or cannot be unpickled: the task is not run, its results are this
+    /// error.
     Dependency(PyErr),
-    /// An argument cannot be read.
+    /// Reading the arguments was interrupted, or they are no values at all.
     Unreadable(PyErr),
     /// These are not in shared memory any more: the task is to come again once they are.
     Lost(Vec<ObjectId>),
@@ -70,18 +72,18 @@ pub fn read<'py>(
         } else {
             None
         };
-        let is_error = value.is_error;
+        let is_failure = value.is_error;
         let inside = value
             .contained
             .as_ref()
             .map_or(0, |contained| contained.len());
         let own = references.by_ref().take(inside).collect();
-        values.push(
-            get::open(py, value, view, own).map_err(|error| match is_error {
+        values.push(get::open(py, value, view, own).map_err(|error| {
+            match is_failure || error.is_instance_of::<PyException>(py) {
                 true => Unready::Dependency(error),
                 false => Unready::Unreadable(error),
-            })?,
-        );
+            }
+        })?);
     }
     let names = match keywords {
         [] => None,

@@ -86,7 +86,7 @@ impl WorkLoop {
                         return Ok(Ended::InOrder);
                     }
                     self.executor.connection.runtime.flush();
-                    if self.concurrency(py) == Concurrency::Coroutines {
+                    if self.executor.concurrency(py) == Concurrency::Coroutines {
                         return Ok(Ended::BecameAsync);
                     }
                 }
@@ -107,13 +107,6 @@ impl WorkLoop {
         })
     }
 
-    fn concurrency(&self, py: Python<'_>) -> Concurrency {
-        self.executor
-            .actor
-            .get(py)
-            .map_or(Concurrency::None, |actor| actor.concurrency)
-    }
-
     fn run_task(&self, py: Python<'_>, mut incoming: IncomingTask) -> PyResult<()> {
         if let Err(error) = self.prepare(py, &mut incoming) {
             let accepted = Accepted::new(incoming.spec, incoming.caller, None);
@@ -121,7 +114,7 @@ impl WorkLoop {
                 .executor
                 .conclude(py, &accepted, Ending::Called(Err(error)));
         }
-        match self.concurrency(py) {
+        match self.executor.concurrency(py) {
             Concurrency::Threads => {
                 ThreadedCall::dispatch(py, &self.executor, &self.count, incoming)
             }

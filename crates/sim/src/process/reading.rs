@@ -353,7 +353,10 @@ impl Process {
                 let object = handle.id();
                 if pinned.objects.is_empty() {
                     around.witness.not_in_store(object, self.index);
-                    self.core.report_lost(&object, &location, around.now);
+                    let told = pinned.lost.first();
+                    let reason = told.map_or("", |lost| lost.reason.as_str());
+                    self.core
+                        .report_lost(&object, &location, reason, around.now);
                     self.commit(around);
                     let timeout = self.patience(None, around);
                     let cells = vec![handle.cell.clone()];

@@ -6,6 +6,7 @@ use whipray_proto::{ObjectId, limits};
 
 use super::candidates::Class;
 use super::disk::Copy;
+use super::fetching::Fetched;
 use super::table::{ClientId, Entry, ObjectTable, State};
 use super::work::{DiskError, Micros, Room, Work};
 
@@ -243,6 +244,7 @@ impl ObjectTable {
                 state,
                 room,
                 copy,
+                fetched: Fetched::Not,
                 is_spilling: false,
                 keeper: None,
                 class: None,

@@ -1,14 +1,12 @@
 //! Objects on disk: which files there are, what is in them, and what is on its way there.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 use whipray_proto::ObjectId;
 
 use super::candidates::Class;
 use super::creating::Waiting;
 use super::table::{ObjectTable, State};
-use super::work::{DiskError, DiskJob, Micros, Piece, Work};
+use super::work::{DiskError, DiskJob, FilePlace, Micros, Piece, Work};
 
 /// Objects in files begin at multiples of this, so that they can be mapped from there.
 const FILE_ALIGNMENT: u64 = 4096;
@@ -43,8 +41,8 @@ pub(super) struct Copy {
 
 #[derive(Clone, Debug)]
 struct File {
-    path: Arc<str>,
-    /// Objects in it that still exist.
+    place: FilePlace,
+    /// Objects in it that still exist; of a fetched one: that are read.
     live: u32,
 }
 
@@ -84,17 +82,27 @@ impl Disk {
         }
     }
 
-    pub fn path(&self, file: u64) -> Option<Arc<str>> {
-        Some(self.files.get(&file)?.path.clone())
+    pub fn place(&self, file: u64) -> Option<&FilePlace> {
+        Some(&self.files.get(&file)?.place)
+    }
+
+    /// A file that a job made, with so many objects.
+    pub fn add(&mut self, file: u64, place: FilePlace, live: u32) {
+        self.files.insert(file, File { place, live });
     }
 
     pub fn is_writing(&self) -> bool {
         self.writing_bytes > 0
     }
 
-    fn start(&mut self, job: Job) -> u64 {
-        let file = self.next_file;
+    /// The number of a new file.
+    pub fn number(&mut self) -> u64 {
         self.next_file += 1;
+        self.next_file - 1
+    }
+
+    fn start(&mut self, job: Job) -> u64 {
+        let file = self.number();
         self.jobs.insert(file, job);
         file
     }
@@ -197,8 +205,8 @@ impl ObjectTable {
             .push(Work::Disk(DiskJob::Reserve { file, size_bytes }));
     }
 
-    /// A job with a file came to its end: the file's path, or why there is none.
-    pub fn on_disk(&mut self, file: u64, outcome: Result<String, DiskError>, now: Micros) {
+    /// A job with a file came to its end: where the file is, or why there is none.
+    pub fn on_disk(&mut self, file: u64, outcome: Result<FilePlace, DiskError>, now: Micros) {
         match self.disk.jobs.remove(&file) {
             Some(Job::Write {
                 objects,
@@ -208,7 +216,7 @@ impl ObjectTable {
                 self.on_written(file, objects, outcome, now);
             }
             Some(Job::Reserve(waiting)) => self.on_reserved(file, waiting, outcome),
-            None => {}
+            None => self.on_fetched(file, outcome),
         }
         self.make_room(now);
     }
@@ -217,13 +225,12 @@ impl ObjectTable {
         &mut self,
         file: u64,
         objects: Vec<(ObjectId, u64)>,
-        outcome: Result<String, DiskError>,
+        outcome: Result<FilePlace, DiskError>,
         now: Micros,
     ) {
         let failure = match outcome {
-            Ok(path) => {
-                let (path, live) = (path.into(), 0);
-                self.disk.files.insert(file, File { path, live });
+            Ok(place) => {
+                self.disk.add(file, place, 0);
                 None
             }
             Err(error) => Some(error),
@@ -251,19 +258,13 @@ impl ObjectTable {
         }
     }
 
-    fn on_reserved(&mut self, file: u64, waiting: Waiting, outcome: Result<String, DiskError>) {
-        let path: Arc<str> = match outcome {
-            Ok(path) => path.into(),
+    fn on_reserved(&mut self, file: u64, waiting: Waiting, outcome: Result<FilePlace, DiskError>) {
+        let place = match outcome {
+            Ok(place) => place,
             Err(error) => return self.refuse(&waiting, error.into()),
         };
-        let live = 0;
-        self.disk.files.insert(
-            file,
-            File {
-                path: path.clone(),
-                live,
-            },
-        );
+        let path = place.address().clone();
+        self.disk.add(file, place, 0);
         if waiting.is_abandoned {
             return self.remove_if_unused(file);
         }
@@ -291,14 +292,14 @@ impl ObjectTable {
     }
 
     /// One object of a file is gone.
-    pub(super) fn drop_copy(&mut self, copy: Copy) {
-        if let Some(file) = self.disk.files.get_mut(&copy.file) {
+    pub(super) fn drop_from_file(&mut self, number: u64) {
+        if let Some(file) = self.disk.files.get_mut(&number) {
             file.live -= 1;
         }
-        self.remove_if_unused(copy.file);
+        self.remove_if_unused(number);
     }
 
-    fn remove_if_unused(&mut self, file: u64) {
+    pub(super) fn remove_if_unused(&mut self, file: u64) {
         if self
             .disk
             .files
@@ -306,8 +307,8 @@ impl ObjectTable {
             .is_some_and(|file| file.live == 0)
             && let Some(file) = self.disk.files.remove(&file)
         {
-            let path = file.path;
-            self.work.push(Work::Disk(DiskJob::Remove { path }));
+            let place = file.place;
+            self.work.push(Work::Disk(DiskJob::Remove { place }));
         }
     }
 }

@@ -11,7 +11,8 @@ use super::candidates::{Candidates, Class};
 use super::commitment::Commitment;
 use super::creating::Waiting;
 use super::disk::{Copy, Disk, SpillSettings};
-use super::work::{Micros, Work};
+use super::fetching::{Fetched, Fetching};
+use super::work::{FilePlace, Micros, Work};
 
 /// A connected process, by the number that its node gave it.
 pub type ClientId = u64;
@@ -63,6 +64,8 @@ pub(super) struct Entry {
     /// The offset in the arena.
     pub room: Option<u64>,
     pub copy: Option<Copy>,
+    /// Where the copy is in a bucket and somebody reads it.
+    pub fetched: Fetched,
     /// It is being written to disk: it keeps its room, whoever lets go of it.
     pub is_spilling: bool,
     /// The client that made it and keeps its own mapping, until it is asked to let go of it.
@@ -89,6 +92,7 @@ pub struct ObjectTable {
     /// Clients that were asked to release mappings may take until then.
     pub(super) release_until: Micros,
     pub(super) disk: Disk,
+    pub(super) fetching: Fetching,
     pub(super) work: Vec<Work>,
 }
 
@@ -107,6 +111,7 @@ impl ObjectTable {
             waiting: VecDeque::new(),
             release_until: 0,
             disk: Disk::new(spilling),
+            fetching: Fetching::default(),
             work: Vec::new(),
         }
     }
@@ -155,17 +160,40 @@ impl ObjectTable {
         true
     }
 
-    /// Where an object lies, pinned once more for `client`; `None` where there is no such object.
+    /// Where an object lies, pinned once more for `client`; `None` where there is no such object on
+    /// this machine. [`Self::pin_all`] has those come that are in buckets.
     ///
     /// Also before its seal: the seal and the pin travel on different sockets, and whoever can name
     /// an object was told of it after it was written.
     pub fn pin(&mut self, client: ClientId, object: ObjectId) -> Option<Pinned> {
-        let entry = self.entries.get_mut(&object)?;
-        let (offset, path) = match (entry.room, &entry.copy) {
-            (Some(offset), _) => (offset, None),
-            (None, Some(copy)) => (copy.offset, Some(self.disk.path(copy.file)?)),
-            (None, None) => return None,
+        let entry = self.entries.get(&object)?;
+        let size_bytes = entry.size_bytes;
+        let (offset, path) = match entry.room {
+            Some(offset) => (offset, None),
+            None => {
+                let (file, offset) = match (entry.fetched, entry.copy) {
+                    (Fetched::There(file), _) => (file, 0),
+                    (_, Some(copy)) => (copy.file, copy.offset),
+                    (_, None) => return None,
+                };
+                match self.disk.place(file)? {
+                    FilePlace::Folder(path) => (offset, Some(path.clone())),
+                    FilePlace::Bucket(_) => return None,
+                }
+            }
         };
+        self.add_pin(client, object)?;
+        Some(Pinned {
+            object,
+            offset,
+            size_bytes,
+            path,
+        })
+    }
+
+    /// One pin more of `client`; `None` where there is no such object.
+    pub(super) fn add_pin(&mut self, client: ClientId, object: ObjectId) -> Option<()> {
+        let entry = self.entries.get_mut(&object)?;
         entry.pins = entry.pins.checked_add(1)?;
         *self
             .pins
@@ -173,14 +201,8 @@ impl ObjectTable {
             .or_default()
             .entry(object)
             .or_insert(0) += 1;
-        let size_bytes = entry.size_bytes;
         self.list(object);
-        Some(Pinned {
-            object,
-            offset,
-            size_bytes,
-            path,
-        })
+        Some(())
     }
 
     /// Takes one pin of `client` back. A pin that it does not have is ignored, and so is the last
@@ -236,6 +258,7 @@ impl ObjectTable {
     pub fn client_gone(&mut self, client: ClientId) {
         self.waiting.retain(|waiting| waiting.client != client);
         self.abandon_jobs(client);
+        self.fetching.client_gone(client);
         for (object, count) in self.pins.remove(&client).unwrap_or_default() {
             let Some(entry) = self.entries.get_mut(&object) else {
                 continue;
@@ -271,16 +294,20 @@ impl ObjectTable {
             return;
         };
         entry.pins = entry.pins.saturating_sub(count);
-        if entry.pins == 0 && entry.state == State::Freed && !entry.is_spilling {
-            self.discard(object);
-        } else {
-            self.list(object);
+        let is_unread = entry.pins == 0;
+        if is_unread && entry.state == State::Freed && !entry.is_spilling {
+            return self.discard(object);
         }
+        if is_unread {
+            self.drop_fetched(object);
+        }
+        self.list(object);
     }
 
     /// Forgets an object, and gives back what it takes.
     pub(super) fn discard(&mut self, object: ObjectId) {
         self.unlist(object);
+        self.drop_fetched(object);
         let Some(entry) = self.entries.remove(&object) else {
             return;
         };
@@ -289,7 +316,7 @@ impl ObjectTable {
             None => self.disk.on_unspilled(entry.size_bytes),
         }
         if let Some(copy) = entry.copy {
-            self.drop_copy(copy);
+            self.drop_from_file(copy.file);
         }
         if let State::Sealed { owner, .. } = entry.state {
             self.disown(owner, object);

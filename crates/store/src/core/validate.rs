@@ -2,7 +2,9 @@
 
 use rustc_hash::FxHashMap;
 
-use super::table::{ObjectTable, State};
+use super::fetching::Fetched;
+use super::table::{Entry, ObjectTable, State};
+use super::work::FilePlace;
 
 impl ObjectTable {
     /// Checks the table.
@@ -11,11 +13,18 @@ impl ObjectTable {
     /// What does not hold: OS-1, a range in use belongs to one object; OS-2, pins add up; OS-3, a
     /// freed object lives by its pins; OS-4, a sealed object is its owner's; OS-5, an object lies
     /// somewhere; OS-6, whoever can leave the arena is listed for it; OS-7, a file lives by the
-    /// objects in it.
+    /// objects in it; OS-8, what is read is on this machine, or on its way.
     pub fn validate(&self) -> Result<(), String> {
         self.validate_room()?;
         self.validate_entries()?;
         self.validate_files()?;
+        for (object, entry) in &self.entries {
+            self.validate_fetched(entry)
+                .map_err(|why| format!("OS-8: {object} {why}"))?;
+        }
+        if self.fetching.waits_in_vain() {
+            return Err("OS-8: a request for objects waits for no job".to_owned());
+        }
         match self
             .owned
             .values()
@@ -97,6 +106,9 @@ impl ObjectTable {
             if let Some(copy) = entry.copy {
                 *copies.entry(copy.file).or_default() += 1;
             }
+            if let Fetched::There(file) = entry.fetched {
+                *copies.entry(file).or_default() += 1;
+            }
             if entry.room.is_none() {
                 spilled_objects += 1;
                 spilled_bytes += entry.size_bytes;
@@ -118,5 +130,18 @@ impl ObjectTable {
             return Ok(());
         }
         Err("OS-7: an object is written to disk, and by no job".to_owned())
+    }
+    fn validate_fetched(&self, entry: &Entry) -> Result<(), &'static str> {
+        let place = entry.copy.and_then(|copy| self.disk.place(copy.file));
+        let is_far = entry.room.is_none() && matches!(place, Some(FilePlace::Bucket(_)));
+        match entry.fetched {
+            Fetched::Not if is_far && entry.pins > 0 => Err("is read, and far away"),
+            Fetched::Coming(_) | Fetched::There(_) if !is_far => Err("is fetched from nowhere"),
+            Fetched::There(_) if entry.pins == 0 => Err("was fetched, and nobody reads it"),
+            Fetched::Coming(file) if self.fetching.object_of(file).is_none() => {
+                Err("is fetched by no job")
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -6,7 +6,8 @@ use whipray_proto::ObjectId;
 
 use super::commitment::Extent;
 use super::creating::CreateError;
-use super::table::ClientId;
+use super::fetching::Lost;
+use super::table::{ClientId, Pinned};
 
 /// Microseconds since some moment; the clock of whoever calls.
 pub type Micros = u64;
@@ -24,6 +25,25 @@ pub enum Room {
     File { path: Arc<str> },
 }
 
+/// Where a file with objects lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilePlace {
+    /// In a folder of this machine: whoever reads maps it.
+    Folder(Arc<str>),
+    /// In a bucket, at this address: an object that is to be read comes into a folder first.
+    Bucket(Arc<str>),
+}
+
+impl FilePlace {
+    /// The path, or the address in the bucket.
+    pub fn address(&self) -> &Arc<str> {
+        match self {
+            Self::Folder(path) => path,
+            Self::Bucket(address) => address,
+        }
+    }
+}
+
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
@@ -32,6 +52,13 @@ pub enum Work {
         client: ClientId,
         request: u64,
         outcome: Result<Room, CreateError>,
+    },
+    /// Answer a request for objects that lie somewhere: `found` are pinned for the client.
+    Pinned {
+        client: ClientId,
+        request: u64,
+        found: Vec<Pinned>,
+        lost: Vec<Lost>,
     },
     /// This range of the arena is to get memory before it is used.
     ProvideMemory(Extent),
@@ -52,18 +79,26 @@ pub struct Piece {
     pub length: u64,
 }
 
-/// Something for the threads that use the disk. The first two are answered with the file's path.
+/// Something for the threads that use the disk. All but the last are answered with where the new
+/// file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskJob {
-    /// Write sealed objects into one new file.
+    /// Write sealed objects into one new file, wherever objects are spilled to.
     Write { file: u64, pieces: Vec<Piece> },
-    /// Make a file with room for one object, which its maker writes.
+    /// Make a file in a folder with room for one object, which its maker writes.
     Reserve { file: u64, size_bytes: u64 },
+    /// Bring one object out of a file in a bucket into a new file in a folder.
+    Fetch {
+        file: u64,
+        from: Arc<str>,
+        offset: u64,
+        size_bytes: u64,
+    },
     /// Remove a file that nobody needs any more.
-    Remove { path: Arc<str> },
+    Remove { place: FilePlace },
 }
 
-/// Why a file could not be written. The text is what the user reads.
+/// Why a file could not be written, or read. The text is what the user reads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DiskError {
     /// Every place for spilled objects is full.

@@ -54,6 +54,7 @@ impl Core {
             kept,
             duration_us: ended.duration_us,
             lost,
+            ended_at_us: self.began_at_us + now,
         };
         self.effects
             .push(Effect::ToPeer(caller, TaskReplied { reply }.into()));

@@ -35,8 +35,8 @@ pub enum Unreconstructable {
 }
 
 impl Unreconstructable {
-    /// The failure in the place of the object.
-    pub fn failure(self, object: &ObjectId) -> Failure {
+    /// The failure in the place of the object, with why its copy is lost, where that is known.
+    pub fn failure(self, object: &ObjectId, reason: &str) -> Failure {
         let (kind, why) = match self {
             Self::Put => (
                 FailureKind::UnreconstructablePut,
@@ -66,7 +66,11 @@ impl Unreconstructable {
                 "its task was cancelled",
             ),
         };
-        let text = format!("The object {object} is lost, and cannot be made again: {why}.");
+        let mut text = format!("The object {object} is lost, and cannot be made again: {why}.");
+        if !reason.is_empty() {
+            text.push_str(" Why it is lost: ");
+            text.push_str(reason);
+        }
         Failure::new(kind, object.to_hex(), text)
     }
 }

@@ -12,6 +12,7 @@ pub mod effect;
 mod estimate;
 pub mod execution;
 pub mod groups;
+mod history;
 pub mod lineage;
 pub mod metrics;
 pub mod objects;
@@ -45,6 +46,7 @@ use self::effect::{DriverEvent, Effect};
 use self::estimate::Durations;
 use self::execution::ExecutionQueue;
 use self::groups::GroupTable;
+use self::history::History;
 use self::lineage::Lineage;
 use self::objects::ObjectTable;
 use self::oom_retries::OomRetries;
@@ -88,6 +90,7 @@ pub struct Core {
     pub execution: ExecutionQueue,
     pub groups: GroupTable,
     durations: Durations,
+    history: History,
     pub lineage: Lineage,
     pub cancellations: Cancellations,
     pub oom_retries: OomRetries,
@@ -97,6 +100,8 @@ pub struct Core {
     creation_held: FxHashMap<ActorId, SmallVec<[ObjectId; 2]>>,
     /// What the shell is to do, in order.
     pub effects: Vec<Effect>,
+    /// When time was zero, in microseconds of the system's clock.
+    pub began_at_us: u64,
     /// Distinguishes connections, for [`crate::template::ClassSlot`].
     epoch: u32,
 }
@@ -111,6 +116,8 @@ impl Core {
             execution: ExecutionQueue::default(),
             groups: GroupTable::default(),
             durations: Durations::default(),
+            history: History::default(),
+            began_at_us: 0,
             lineage: Lineage::default(),
             cancellations: Cancellations::default(),
             oom_retries: OomRetries::default(),

@@ -4,11 +4,12 @@ use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::actor::{ActorState, ActorUpdate};
 use whipray_proto::messages::lease::{LeaseGranted, LeaseLost, LeasePending, LeaseRefused};
 use whipray_proto::task::{TaskKind, TaskOutcome, TaskReply};
-use whipray_proto::{DeathCause, ObjectValue, References, TaskId, WorkerAddress, WorkerId};
+use whipray_proto::{DeathCause, ObjectValue, References, TaskId, WorkerAddress};
 
 use crate::core::Core;
 use crate::core::cancelling::Cancellation;
 use crate::core::effect::{DriverEvent, Effect};
+use crate::core::history::{End, Run};
 use crate::core::tasks::Micros;
 
 impl Core {
@@ -70,9 +71,10 @@ impl Core {
         if let Some(kept) = &reply.kept {
             self.objects.register_kept(kept, from, &mut self.effects);
         }
+        let run = Run::of(from.worker, &reply);
         match outcome {
             TaskOutcome::Returned | TaskOutcome::Raised => {
-                self.end(task, reply.returns, from.worker, now);
+                self.end(task, reply.returns, run, now);
             }
             TaskOutcome::RaisedRetryable => {
                 if self.retry(task, now) {
@@ -82,13 +84,13 @@ impl Core {
                             .refuse_contained(value, from.worker, &mut self.effects);
                     }
                 } else {
-                    self.end(task, reply.returns, from.worker, now);
+                    self.end(task, reply.returns, run, now);
                 }
             }
             // A task of the user's code that was interrupted has its traceback with it.
             TaskOutcome::Cancelled if !reply.returns.is_empty() => {
                 self.cancellations.note(task, Cancellation::Stopped);
-                self.finish(task, reply.returns, from.worker, now);
+                self.finish(task, reply.returns, run, now);
             }
             TaskOutcome::Cancelled => {
                 let has_run = reply.duration_us > 0;
@@ -113,12 +115,12 @@ impl Core {
     }
 
     /// A task of ours ended by itself; a cancel of it came too late.
-    fn end(&mut self, task: TaskId, returns: Vec<ObjectValue>, from: WorkerId, now: Micros) {
+    fn end(&mut self, task: TaskId, returns: Vec<ObjectValue>, run: Run, now: Micros) {
         let entry = self.tasks.tasks.get(&task);
         if entry.is_some_and(|entry| entry.is_cancelled) {
             self.cancellations.note(task, Cancellation::TooLate);
         }
-        self.finish(task, returns, from, now);
+        self.finish(task, returns, run, now);
     }
 
     /// Queues a task again; whether it had a retry left.
@@ -152,21 +154,23 @@ impl Core {
         }
     }
 
-    /// A task is through: its results, which `from` sent, are there.
+    /// A task is through: its results are there, from the worker that ran it or from here.
     pub(super) fn finish(
         &mut self,
         task: TaskId,
         returns: Vec<ObjectValue>,
-        from: WorkerId,
+        run: Run,
         now: Micros,
     ) {
-        let Some(entry) = self.tasks.tasks.remove(&task) else {
+        let Some(mut entry) = self.tasks.tasks.remove(&task) else {
             return;
         };
+        let from = run.worker.unwrap_or(self.me.worker);
+        let end = End::of(&returns);
+        let mut any_shared = false;
         if let (Some(stream), Some(returned)) = (&entry.stream, returns.first()) {
             self.end_stream(stream, returned, from, now);
         }
-        let mut any_shared = false;
         for (index, mut value) in (1u32..).zip(returns) {
             let object = task.return_id(index);
             // A try that met a death may have sealed a result before it could answer.
@@ -185,7 +189,14 @@ impl Core {
                 self.on_dependencies(waiting, now);
             }
         }
-        if any_shared || self.lineage.has_users(&task) {
+        // What may run again needs its name.
+        let is_kept = any_shared || self.lineage.has_users(&task);
+        let name = match is_kept {
+            true => entry.spec.name.clone(),
+            false => std::mem::take(&mut entry.spec.name),
+        };
+        self.history.add(name, &entry, run, end);
+        if is_kept {
             self.retire(entry);
         } else {
             for object in entry.held {
@@ -202,7 +213,11 @@ impl Core {
         };
         let count = entry.spec.num_returns as usize;
         let failures = vec![ObjectValue::failed(failure); count];
-        self.finish(task, failures, self.me.worker, now);
+        let run = Run {
+            ended_at_us: self.began_at_us + now,
+            ..Run::default()
+        };
+        self.finish(task, failures, run, now);
     }
 
     pub(super) fn on_granted(&mut self, granted: LeaseGranted, now: Micros) {

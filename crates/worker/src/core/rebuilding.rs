@@ -101,11 +101,22 @@ impl Core {
     /// A copy of an object of ours is gone: the object is made again, or is a failure from here on.
     /// Old news, of a copy that was replaced since, are ignored.
     pub fn on_lost(&mut self, object: &ObjectId, location: &SharedLocation, now: Micros) {
+        self.on_lost_because(object, location, "", now);
+    }
+
+    /// The same with what whoever did not find the copy was told; the failure says it.
+    fn on_lost_because(
+        &mut self,
+        object: &ObjectId,
+        location: &SharedLocation,
+        reason: &str,
+        now: Micros,
+    ) {
         if !self.objects.is_ours(object) || !self.objects.is_at(object, location) {
             return;
         }
         self.objects.forget_value(object);
-        self.rebuild(*object, now);
+        self.rebuild(*object, reason, now);
     }
 
     /// A node is gone, and with it every copy that it had; leases on it are lost.
@@ -124,8 +135,8 @@ impl Core {
 
     /// Runs the task of an object again whose value is not there, and those of the arguments that
     /// are not there either. Without recursion: chains of tasks may be long.
-    fn rebuild(&mut self, object: ObjectId, now: Micros) {
-        let mut lost = vec![object];
+    fn rebuild(&mut self, first: ObjectId, reason: &str, now: Micros) {
+        let mut lost = vec![first];
         // What tasks used goes only once all that is to be made again is on its way.
         let mut uses = SmallVec::new();
         while let Some(object) = lost.pop() {
@@ -138,7 +149,8 @@ impl Core {
                     self.run_again(kept.task, &mut lost, now);
                 }
                 Err(why) => {
-                    let failure = ObjectValue::failed(why.failure(&object));
+                    let reason = if object == first { reason } else { "" };
+                    let failure = ObjectValue::failed(why.failure(&object, reason));
                     let me = self.me.worker;
                     let waiting = self
                         .objects
@@ -269,7 +281,7 @@ impl Core {
         // First all of them, then the task waits for each: what cannot be made again is there at once,
         // and must not start a task that is still to wait for others.
         for (object, location) in &locations {
-            self.report_lost(object, location, now);
+            self.report_lost(object, location, "", now);
         }
         for (object, _) in locations {
             let is_missing = self.objects.depend(&object, task, &mut self.effects);
@@ -290,10 +302,17 @@ impl Core {
     }
 
     /// A reader in this process did not find the copy of an object: where it is ours it is made
-    /// again, else its owner hears of it. Either way its value is waited for anew.
-    pub fn report_lost(&mut self, object: &ObjectId, location: &SharedLocation, now: Micros) {
+    /// again, else its owner hears of it. Either way its value is waited for anew. `reason` is why, as
+    /// far as that is known.
+    pub fn report_lost(
+        &mut self,
+        object: &ObjectId,
+        location: &SharedLocation,
+        reason: &str,
+        now: Micros,
+    ) {
         if self.objects.is_ours(object) {
-            self.on_lost(object, location, now);
+            self.on_lost_because(object, location, reason, now);
         } else if self.objects.is_at(object, location) {
             self.objects.forget_value(object);
             self.objects

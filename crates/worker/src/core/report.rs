@@ -103,6 +103,10 @@ impl Core {
             })
             .collect();
         report.queued = self.execution.queued().take(limit).collect();
+        let ended = self
+            .history
+            .report(request.ended_limit as usize, self.began_at_us);
+        report.ended = ended.collect();
         report.is_cut = report.objects.len() == limit
             || report.tasks.len() == limit
             || report.queued.len() == limit;

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use whipray_diagnosis::{Cluster, Explanation, explain, find_cycle};
+use whipray_diagnosis::{Cluster, Explanation, explain, find_cycle, timeline};
 use whipray_net::Poller;
 use whipray_proto::messages::cluster::StatusReply;
 use whipray_proto::messages::inquiry::{
@@ -186,7 +186,10 @@ impl Cluster for WhileBlocked<'_> {
     fn inquire(&mut self, inquiry: Inquiry) -> Option<InquiryAnswered> {
         let make = |request| Inquiry { request, ..inquiry }.into();
         let timeout = limits::INQUIRY_WAIT * 2;
-        match self.runtime.ask_until(make, timeout, self.is_done) {
+        match self
+            .runtime
+            .ask_until(make, timeout, self.is_done, &mut || false)
+        {
             Ok(Message::InquiryAnswered(answer)) => Some(answer),
             _ => None,
         }
@@ -303,5 +306,13 @@ impl Runtime {
             is_done: &|| false,
         };
         explain(&mut cluster, id)
+    }
+
+    /// What has run, in the Trace Event Format. Blocks; `None` where the node does not answer.
+    pub fn timeline(&self) -> Option<String> {
+        timeline(&mut WhileBlocked {
+            runtime: self,
+            is_done: &|| false,
+        })
     }
 }

@@ -24,15 +24,16 @@ impl Runtime {
         make: impl FnOnce(u64) -> Message,
         timeout: Duration,
     ) -> Result<Message, Failure> {
-        self.ask_until(make, timeout, &|| false)
+        self.ask_until(make, timeout, &|| false, &mut || false)
     }
 
-    /// The same, given up once `is_enough`.
+    /// The same, given up once `is_enough`, or when `interrupt` says to stop.
     pub(crate) fn ask_until(
         &self,
         make: impl FnOnce(u64) -> Message,
         timeout: Duration,
         is_enough: &dyn Fn() -> bool,
+        interrupt: &mut dyn FnMut() -> bool,
     ) -> Result<Message, Failure> {
         let mut state = self.state.lock();
         let (number, slot) = state.requests.open();
@@ -41,7 +42,7 @@ impl Runtime {
         let outcome = self.wait_until(
             &|| slot.is_answered() || is_enough(),
             Some(timeout),
-            &mut || false,
+            interrupt,
         );
         match slot.take() {
             Some(answer) => Ok(answer),

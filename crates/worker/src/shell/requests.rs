@@ -69,14 +69,44 @@ impl Requests {
         }
     }
 
-    /// Delivers an answer; gives back a message that is none.
+    /// Delivers an answer; gives back a message that is none, and pins that nobody waits for any
+    /// more.
     pub fn deliver(&mut self, message: Message) -> Option<Message> {
         let Some(number) = Self::number(&message) else {
             return Some(message);
         };
-        if let Some(slot) = self.waiting.remove(&number) {
-            slot.put(message);
+        match (self.waiting.remove(&number), message) {
+            (Some(slot), message) => slot.put(message),
+            (None, message @ Message::ObjectsPinned(_)) => return Some(message),
+            (None, _) => {}
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use whipray_proto::messages::cluster::LogsFlushed;
+    use whipray_proto::messages::object::ObjectsPinned;
+
+    #[test]
+    fn pins_that_nobody_waits_for_come_back() {
+        let mut requests = Requests::default();
+        let (request, slot) = requests.open();
+        let pinned = || {
+            ObjectsPinned {
+                request,
+                ..ObjectsPinned::default()
+            }
+            .into()
+        };
+        assert_eq!(requests.deliver(pinned()), None);
+        assert!(slot.is_answered());
+        let (late, _) = requests.open();
+        requests.close(late);
+        assert_eq!(requests.deliver(pinned()), Some(pinned()));
+        let flushed = LogsFlushed { request: late };
+        assert_eq!(requests.deliver(flushed.into()), None, "others are nothing");
     }
 }

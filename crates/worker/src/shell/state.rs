@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use whipray_net::{Poller, ReadyEvent, Waker};
 use whipray_proto::messages::actor::StartActor;
 use whipray_proto::messages::inquiry::ProcessReported;
+use whipray_proto::messages::object::UnpinObjects;
 use whipray_proto::{Message, ObjectId, TaskId, WorkerId, limits};
 
 use crate::cell::Waiter;
@@ -61,7 +62,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub fn new(core: Core, links: Links, unpins: Arc<Mutex<Vec<ObjectId>>>) -> Self {
+    pub fn new(mut core: Core, links: Links, unpins: Arc<Mutex<Vec<ObjectId>>>) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        core.began_at_us = since_epoch.map_or(0, |since| since.as_micros() as u64);
         Self {
             core,
             links,
@@ -140,6 +143,13 @@ impl State {
                     return;
                 };
                 match message {
+                    Message::ObjectsPinned(late) => {
+                        let objects = late.objects.into_iter().map(|pinned| pinned.object);
+                        let unpin = UnpinObjects {
+                            objects: objects.collect(),
+                        };
+                        self.core.effects.push(Effect::ToNode(unpin.into()));
+                    }
                     Message::ReportRequest(request) => {
                         let reported = ProcessReported {
                             request: request.request,

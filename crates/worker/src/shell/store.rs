@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::object::{
     CreateObject, FreeObjects, ObjectCreated, PinObjects, PinnedObject, SealObject,
@@ -15,12 +16,16 @@ use whipray_store::core::{Extent, HUGE_PAGE_BYTES};
 use crate::core::effect::Effect;
 use crate::handle::ObjectHandle;
 use crate::shared::{SharedView, SharedWriter};
-use crate::shell::questions::{ANSWER_WAIT, node_gone};
+use crate::shell::questions::node_gone;
 use crate::shell::runtime::Runtime;
 
-/// How long the node may take to make room: it writes other objects to disk for it, and says no as
-/// soon as it knows that there will be none.
-const ROOM_ANSWER_WAIT: Duration = Duration::from_secs(600);
+/// How long the node may take to make room, for which it writes other objects to disk, and to bring
+/// objects out of a bucket. It says no as soon as it knows that nothing will come of it.
+const STORE_ANSWER_WAIT: Duration = Duration::from_secs(600);
+
+/// Objects in the order in which they were asked for, and why some are not there, where that is
+/// known.
+type Mapped = (Vec<Option<Arc<SharedView>>>, FxHashMap<ObjectId, String>);
 
 impl Runtime {
     /// Room in shared memory. Blocks while the node makes some.
@@ -40,7 +45,7 @@ impl Runtime {
             }
             .into()
         };
-        let Message::ObjectCreated(created) = self.ask(make, ROOM_ANSWER_WAIT)? else {
+        let Message::ObjectCreated(created) = self.ask(make, STORE_ANSWER_WAIT)? else {
             return Err(node_gone());
         };
         if !created.full.is_empty() {
@@ -164,13 +169,14 @@ impl Runtime {
 
     /// The mappings of the shared values among these objects, which must be there; `None` for a
     /// small value, and for one that is awaited anew because its copy is lost. One round trip to the
-    /// node for all that are not mapped yet. Blocks.
+    /// node for all that are not mapped yet. Blocks, until `interrupt` says to stop.
     ///
     /// # Errors
     /// The node is gone.
     pub fn map_shared(
         &self,
         handles: &[&ObjectHandle],
+        interrupt: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<Option<Arc<SharedView>>>, Failure> {
         let mut views: Vec<Option<Arc<SharedView>>> = Vec::with_capacity(handles.len());
         let mut unmapped = Vec::new();
@@ -186,23 +192,27 @@ impl Runtime {
             return Ok(views);
         }
         let objects: Vec<ObjectId> = unmapped.iter().map(|(_, object, _)| *object).collect();
-        for ((index, _, location), view) in unmapped.iter().zip(self.map_objects(&objects)?) {
+        let (found, reasons) = self.map_with_reasons(&objects, interrupt)?;
+        for ((index, object, location), view) in unmapped.iter().zip(found) {
             match view {
                 Some(view) => {
                     handles[*index].cell().remember_view(&view);
                     views[*index] = Some(view);
                 }
-                None => self.report_lost(handles[*index], location),
+                None => {
+                    let reason = reasons.get(object).map_or("", String::as_str);
+                    self.report_lost(handles[*index], location, reason);
+                }
             }
         }
         Ok(views)
     }
 
     /// The copy of an object was not found: it is made again, or is an error from here on.
-    fn report_lost(&self, handle: &ObjectHandle, location: &SharedLocation) {
+    fn report_lost(&self, handle: &ObjectHandle, location: &SharedLocation, reason: &str) {
         let mut state = self.state.lock();
         let now = state.now();
-        state.core.report_lost(&handle.id(), location, now);
+        state.core.report_lost(&handle.id(), location, reason, now);
         self.commit(state);
     }
 
@@ -214,6 +224,15 @@ impl Runtime {
         &self,
         objects: &[ObjectId],
     ) -> Result<Vec<Option<Arc<SharedView>>>, Failure> {
+        let (views, _) = self.map_with_reasons(objects, &mut || false)?;
+        Ok(views)
+    }
+
+    fn map_with_reasons(
+        &self,
+        objects: &[ObjectId],
+        interrupt: &mut dyn FnMut() -> bool,
+    ) -> Result<Mapped, Failure> {
         let mut distinct: Vec<ObjectId> = objects.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
@@ -224,16 +243,21 @@ impl Runtime {
             }
             .into()
         };
-        let Message::ObjectsPinned(pinned) = self.ask(make, ANSWER_WAIT)? else {
+        let answer = self.ask_until(make, STORE_ANSWER_WAIT, &|| false, interrupt)?;
+        let Message::ObjectsPinned(pinned) = answer else {
             return Err(node_gone());
         };
-        let mut found = rustc_hash::FxHashMap::default();
+        let mut found = FxHashMap::default();
         for object in pinned.objects {
             let id = object.object;
             found.insert(id, Arc::new(self.view_of(object)?));
         }
-        let objects = objects.iter();
-        Ok(objects.map(|object| found.get(object).cloned()).collect())
+        let views = objects.iter().map(|object| found.get(object).cloned());
+        let lost = pinned
+            .lost
+            .into_iter()
+            .map(|lost| (lost.object, lost.reason));
+        Ok((views.collect(), lost.collect()))
     }
 
     /// The mapping of an object that is pinned for this process.

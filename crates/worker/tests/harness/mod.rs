@@ -202,6 +202,7 @@ fn serve(listener: &Listener, stop: &AtomicBool) {
                             ObjectsPinned {
                                 request: pin.request,
                                 objects: found,
+                                ..ObjectsPinned::default()
                             }
                             .into(),
                         )

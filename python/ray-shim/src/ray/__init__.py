@@ -38,9 +38,24 @@ class _AliasFinder(MetaPathFinder):
             if error.name is None or not (name + ".").startswith(error.name + "."):
                 raise  # Something that the module itself wants is not installed.
             return None
+        _alias_loaded_modules(being_imported=fullname)
         loader = _AliasLoader(module)
         return ModuleSpec(fullname, loader, is_package=hasattr(module, "__path__"))
 
 
+def _alias_loaded_modules(being_imported: str | None = None) -> None:
+    """Everything of the package that is loaded has its second name at once.
+
+    An import of that name would write the module into its parent once more, over a function that
+    has the name of its module (``ray.util.placement_group``). The one whose import is under way is
+    left to it: the import system would execute a module again that appears during the search.
+    """
+    for name, module in list(sys.modules.items()):
+        alias = "ray" + name[len("whipray") :]
+        if name.startswith("whipray.") and alias != being_imported:
+            sys.modules.setdefault(alias, module)
+
+
 sys.meta_path.insert(0, _AliasFinder())
 sys.modules[__name__] = import_module("whipray")
+_alias_loaded_modules()

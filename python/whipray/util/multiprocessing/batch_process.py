@@ -18,11 +18,22 @@ the reference to them."""
 
 
 class PoolTaskError(Exception):
-    """In the place of a result: the exception with which a call ended."""
+    """In the place of a result: the exception with which a call ended, and the text of its
+    traceback, which does not travel otherwise."""
 
-    def __init__(self, underlying: BaseException) -> None:
-        super().__init__(underlying)
+    def __init__(self, underlying: BaseException, traceback: str = "") -> None:
+        super().__init__(underlying, traceback)
         self.underlying = underlying
+        self.traceback = traceback
+
+    def to_raise(self) -> BaseException:
+        """The exception, with the traceback as its cause, as the standard library has it."""
+        if self.traceback:
+            from multiprocessing import pool
+
+            text = '\n"""\n' + self.traceback + '"""'
+            self.underlying.__cause__ = vars(pool)["RemoteTraceback"](text)
+        return self.underlying
 
 
 class FailedBatch:
@@ -84,9 +95,12 @@ class BatchProcess:
 
 
 def _failure(error: Exception) -> PoolTaskError:
+    import traceback
+
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     try:
         cloudpickle.loads(cloudpickle.dumps(error))
     except Exception:
         # Neither the exception nor what it refers to can travel; what it said can.
-        return PoolTaskError(RuntimeError(f"{type(error).__name__}: {error}"))
-    return PoolTaskError(error)
+        return PoolTaskError(RuntimeError(f"{type(error).__name__}: {error}"), text)
+    return PoolTaskError(error, text)

@@ -317,7 +317,14 @@ class Dispatcher:
         count = items = 0
         while count < room and queue and queue[0].function is function:
             batch = queue.popleft()
-            reference = batch.reference = run(payload, batch.items)
+            try:
+                reference = batch.reference = run(payload, batch.items)
+            except Exception as error:
+                # Its items cannot travel. The others go on, and whoever waits for it hears of it.
+                batch.failure, batch.items = error, []
+                if batch.on_settled is not None:
+                    batch.on_settled()
+                continue
             items += len(batch.items)
             batch.items = []
             if batch.on_settled is not None:

@@ -76,7 +76,8 @@ class Pool:
             logger.warning(
                 "A pool on a cluster has no start method: the argument 'context' is ignored."
             )
-        if maxtasksperchild is not None and maxtasksperchild <= 0:
+        is_number = isinstance(maxtasksperchild, int)
+        if maxtasksperchild is not None and (not is_number or maxtasksperchild <= 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
         count = _connect(processes, ray_address)
         if initializer is not None and not callable(initializer):

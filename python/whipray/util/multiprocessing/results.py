@@ -40,8 +40,10 @@ def _wait(batches: list[Batch], dispatcher: Dispatcher, count: int, timeout: flo
     if not dispatcher.wait_sent(batches[count - 1], timeout):
         return False
     references = [batch.reference for batch in batches if batch.reference is not None]
-    if len(references) < count:
-        return True  # The pool was terminated: nothing more comes.
+    # What was never sent, as its items cannot travel or the pool was terminated, is settled.
+    count -= sum(batch.failure is not None for batch in batches)
+    if count <= 0:
+        return True
     left = None if deadline is None else max(0.0, deadline - time.monotonic())
     settled, _ = _core.wait(references, count, left)
     return len(settled) == count
@@ -148,7 +150,7 @@ class AsyncResult:
                     answer = answer.results
                     for result in answer:
                         if type(result) is PoolTaskError:
-                            return False, result.underlying
+                            return False, result.to_raise()
                 results.extend(answer)
         except Exception as error:
             return False, error
@@ -199,6 +201,8 @@ class IMapIterator(ABC):
         self._items = iter(items)
         self._chunksize = chunksize
         self._is_exhausted = False
+        self._failure: Exception | None = None
+        """What the iterable raised, until that is raised here."""
         self._pending: deque[Batch] = deque()
         """Sent, or about to be, in the order of the items."""
         self._settled: deque[Batch] = deque()
@@ -221,7 +225,12 @@ class IMapIterator(ABC):
         wanted = depth - len(self._pending) - len(self._settled)
         batches: list[Batch] = []
         while len(batches) < wanted:
-            items = list(islice(self._items, self._chunksize))
+            try:
+                items = list(islice(self._items, self._chunksize))
+            except Exception as error:
+                # Raised in its turn, after the results of the items before.
+                self._failure = error
+                items = []
             if not items:
                 self._is_exhausted = True
                 break
@@ -233,19 +242,21 @@ class IMapIterator(ABC):
     def next(self, timeout: float | None = None) -> Any:
         """The next result.
 
-        Raises what its call raised, StopIteration after the last one, multiprocessing.TimeoutError
-        after ``timeout`` seconds; the result may still be had by a later call then.
+        Raises what its call or the iterable raised, StopIteration after the last one,
+        multiprocessing.TimeoutError after ``timeout`` seconds; the result may still be had by a
+        later call then.
         """
         if not self._results:
             if not self._pending and not self._settled:
-                raise StopIteration
+                failure, self._failure = self._failure, None
+                raise failure or StopIteration
             batch = self._take(timeout)
             # The processes go on while these results are looked at.
             self._refill()
             self._results.extend(results_of(batch))
         result = self._results.popleft()
         if type(result) is PoolTaskError:
-            raise result.underlying
+            raise result.to_raise()
         return result
 
     @abstractmethod

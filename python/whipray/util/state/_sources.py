@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -27,6 +28,24 @@ _TASK_STATES = {
     "WaitsForActor": "PENDING_NODE_ASSIGNMENT",
     "Pushed": "SUBMITTED_TO_WORKER",
 }
+
+
+_ERROR_TYPES = {
+    "ActorDied": "ACTOR_DIED",
+    "ActorUnavailable": "ACTOR_UNAVAILABLE",
+    "ActorUnschedulable": "ACTOR_UNSCHEDULABLE_ERROR",
+    "NodeDied": "NODE_DIED",
+    "ObjectLost": "OBJECT_LOST",
+    "OutOfDisk": "OUT_OF_DISK_ERROR",
+    "OutOfMemory": "OUT_OF_MEMORY",
+    "OwnerDied": "OWNER_DIED",
+    "RuntimeEnvSetup": "RUNTIME_ENV_SETUP_FAILED",
+    "TaskCancelled": "TASK_CANCELLED",
+    "TaskGroupRemoved": "TASK_PLACEMENT_GROUP_REMOVED",
+    "Unschedulable": "TASK_UNSCHEDULABLE_ERROR",
+    "WorkerCrashed": "WORKER_DIED",
+}
+"""By the kind of the engine's failure."""
 
 
 class Silent(Exception):
@@ -57,6 +76,8 @@ def _actor(entry: dict[str, Any]) -> ActorState:
         death_cause=entry["cause"],
         is_detached=entry["detached"],
         num_restarts=entry["restarts"],
+        num_restarts_due_to_lineage_reconstruction=0,
+        num_restarts_due_to_node_preemption=0,
     )
 
 
@@ -86,6 +107,7 @@ def jobs() -> list[JobState]:
             status="RUNNING",
             entrypoint=job["entrypoint"],
             driver_info={"id": job["job_id"].hex(), "pid": str(job["driver_pid"])},
+            runtime_env=json.loads(job["runtime_env"] or "{}"),
         )
         for job in _core.status()["jobs"]
     ]
@@ -93,21 +115,30 @@ def jobs() -> list[JobState]:
 
 def placement_groups() -> list[PlacementGroupState]:
     """All placement groups, removed ones included for as long as control remembers them."""
-    from whipray.util.placement_group import placement_group_table
+    from whipray.util.placement_group import description
 
-    return [
-        PlacementGroupState(
-            placement_group_id=entry["placement_group_id"],
-            name=entry["name"],
-            creator_job_id=entry["placement_group_id"][-8:],
-            state=entry["state"],
-            bundles=[
-                {"bundle_index": index, "unit_resources": resources}
-                for index, resources in entry["bundles"].items()
-            ],
-        )
-        for entry in placement_group_table().values()
-    ]
+    groups = _core.list_groups(None, "", "")
+    return [_placement_group(group, description(group)) for group in groups]
+
+
+def _placement_group(group: dict[str, Any], entry: dict[str, Any]) -> PlacementGroupState:
+    identity = entry["placement_group_id"]
+    return PlacementGroupState(
+        placement_group_id=identity,
+        name=entry["name"],
+        creator_job_id=identity[-8:],
+        state=entry["state"],
+        bundles=[
+            {
+                "bundle_id": {"placement_group_id": identity, "bundle_index": index},
+                "unit_resources": resources,
+                "node_id": entry["bundles_to_node_id"][index] or None,
+            }
+            for index, resources in entry["bundles"].items()
+        ],
+        is_detached=group["detached"],
+        stats=entry["stats"],
+    )
 
 
 def _complete(rows: list[Any], reports: dict[str, Any]) -> list[Any]:
@@ -150,8 +181,8 @@ def workers() -> list[WorkerState]:
 
 
 def tasks() -> list[TaskState]:
-    """Tasks that are not through."""
-    reports = _core.reports(_ENTRIES)
+    """Tasks that are under way, and the last ones that are through."""
+    reports = _core.reports(_ENTRIES, _ENTRIES)
     now_ms = time.time() * 1000
     pids = {process["worker_id"]: process["pid"] for process in reports["processes"]}
     running = {task for process in reports["processes"] for task, _ in process["running"]}
@@ -168,19 +199,45 @@ def tasks() -> list[TaskState]:
             elif task["task_id"] in queued and task["is_actor_method"]:
                 state = "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY"
             rows.append(_task(task, state, reports["node_id"], pids, now_ms))
+        rows.extend(_ended(task, reports["node_id"], pids) for task in process["ended"])
     return _complete(rows, reports)
 
 
 def _task(
     task: dict[str, Any], state: str, node_id: str, pids: dict[str, int], now_ms: float
 ) -> TaskState:
+    return TaskState(
+        **_identity(task, node_id, pids),
+        state=state,
+        error_type=None,
+        required_resources=task["resources"],
+        creation_time_ms=int(now_ms - task["age_us"] / 1000),
+    )
+
+
+def _ended(task: dict[str, Any], node_id: str, pids: dict[str, int]) -> TaskState:
+    error_type = None
+    if task["end"] == "Raised":
+        error_type = "TASK_EXECUTION_EXCEPTION"
+    elif task["end"] == "Failed":
+        error_type = _ERROR_TYPES.get(task["failure"], "UNSPECIFIED")
+    return TaskState(
+        **_identity(task, node_id, pids),
+        state="FAILED" if error_type else "FINISHED",
+        error_type=error_type,
+        creation_time_ms=task["submitted_at_us"] // 1000,
+        start_time_ms=task["started_at_us"] // 1000 or None,
+        end_time_ms=task["ended_at_us"] // 1000,
+    )
+
+
+def _identity(task: dict[str, Any], node_id: str, pids: dict[str, int]) -> dict[str, Any]:
     actor_id = None if task["actor_id"].startswith(_NO_ACTOR) else task["actor_id"]
     worker_id = task["worker_id"]
-    return TaskState(
+    return dict(
         task_id=task["task_id"],
         attempt_number=task["attempt"],
         name=task["name"],
-        state=state,
         job_id=task["job_id"],
         actor_id=actor_id,
         type="ACTOR_TASK" if task["is_actor_method"] else "NORMAL_TASK",
@@ -189,9 +246,7 @@ def _task(
         node_id=node_id if worker_id else None,
         worker_id=worker_id,
         worker_pid=pids.get(worker_id),
-        error_type=None,
-        required_resources=task["resources"],
-        creation_time_ms=int(now_ms - task["age_us"] / 1000),
+        language="PYTHON",
     )
 
 

@@ -1,7 +1,8 @@
 """Lists, single entries and summaries of what is in the cluster now.
 
 Answers come from those who know at the time of the question: control for actors, jobs, machines
-and placement groups, the owners for tasks and objects. Nothing is kept of what is through.
+and placement groups, the owners for tasks and objects. Of tasks that are through each owner
+remembers the last 10,000, for as long as it lives.
 """
 
 from __future__ import annotations
@@ -75,7 +76,14 @@ def _list(
     raise_on_missing_output: bool,
 ) -> list[Row]:
     if limit > _LARGEST_LIMIT:
-        raise ValueError(f"Given limit {limit} exceeds the supported limit {_LARGEST_LIMIT}.")
+        raise RayStateApiException(
+            f"Given limit {limit} exceeds the supported limit {_LARGEST_LIMIT}."
+        )
+    for _, predicate, _ in filters or ():
+        if predicate not in ("=", "!="):
+            raise ValueError(
+                f"Unsupported filter predicate {predicate} is given. Available predicates: =, !=."
+            )
     rows = _rows(source, raise_on_missing_output)
     for column, predicate, value in filters or ():
         rows = [row for row in rows if _matches(row, column, predicate, value)]
@@ -93,8 +101,6 @@ def _matches(row: StateSchema, column: str, predicate: str, value: SupportedFilt
             f"The column {column!r} cannot be filtered by. It can be any of "
             f"{sorted(type(row).columns())}."
         )
-    if predicate not in ("=", "!="):
-        raise ValueError(f"Unsupported filter predicate {predicate} is given. Available: =, !=.")
     actual = row[column]
     if isinstance(actual, bool):
         equal = actual == (
@@ -182,7 +188,7 @@ def list_tasks(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[TaskState]:
-    """The tasks that are not through; see :func:`list_actors`.
+    """The tasks that are under way, and the last ones that are through; see :func:`list_actors`.
 
     Raises RayStateApiException where a process does not answer, unless
     ``raise_on_missing_output=False``.
@@ -264,7 +270,7 @@ def get_task(
     timeout: int = DEFAULT_RPC_TIMEOUT,
     _explain: bool = False,
 ) -> TaskState | None:
-    """The task with this id, or that makes this object, or None where there is none (any more)."""
+    """The task with this id, or that makes this object, or None where none is known (any more)."""
     identity: str = id if isinstance(id, str) else id.task_id().hex()
     return _get(_sources.tasks, "task_id", identity)
 

@@ -1,4 +1,7 @@
-"""What the state API returns: one dataclass for each kind of thing, with the columns of Ray's."""
+"""What the state API returns: one dataclass for each kind of thing, with the columns of Ray's.
+
+Columns that this engine has nothing to say in are None.
+"""
 
 from __future__ import annotations
 
@@ -73,15 +76,23 @@ class ActorState(StateSchema):
     node_id: str | None
     pid: int | None
     ray_namespace: str | None
+    serialized_runtime_env: str | None = _detail()
     required_resources: dict[str, float] | None = _detail()
     death_cause: dict[str, Any] | None = _detail()
     is_detached: bool | None = _detail()
+    placement_group_id: str | None = _detail()
+    repr_name: str | None = _detail()
     num_restarts: int | None = _detail()
+    num_restarts_due_to_lineage_reconstruction: int | None = _detail()
+    num_restarts_due_to_node_preemption: int | None = _detail()
+    call_site: str | None = _detail()
+    label_selector: dict[str, str] | None = _detail()
+    fallback_strategy: list[dict[str, Any]] | None = _detail()
 
 
 @dataclass(init=True)
 class TaskState(StateSchema):
-    """One task that is not through, as its owner sees it."""
+    """One task, as its owner sees it; of those that are through the last 10,000 of each owner."""
 
     task_id: str
     attempt_number: int
@@ -96,8 +107,21 @@ class TaskState(StateSchema):
     worker_id: str | None
     worker_pid: int | None
     error_type: str | None
+    language: str | None = _detail()
     required_resources: dict[str, float] | None = _detail()
+    runtime_env_info: dict[str, Any] | None = _detail()
+    placement_group_id: str | None = _detail()
+    events: list[dict[str, Any]] | None = _detail()
+    profiling_data: dict[str, Any] | None = _detail()
     creation_time_ms: int | None = _detail()
+    start_time_ms: int | None = _detail()
+    end_time_ms: int | None = _detail()
+    task_log_info: dict[str, Any] | None = _detail()
+    error_message: str | None = _detail()
+    is_debugger_paused: bool | None = _detail()
+    call_site: str | None = _detail()
+    label_selector: dict[str, str] | None = _detail()
+    fallback_strategy: list[dict[str, Any]] | None = _detail()
 
 
 @dataclass(init=True)
@@ -127,6 +151,8 @@ class NodeState(StateSchema):
     node_name: str
     resources_total: dict[str, float]
     labels: dict[str, str]
+    start_time_ms: int | None = _detail()
+    end_time_ms: int | None = _detail()
 
 
 @dataclass(init=True)
@@ -141,6 +167,12 @@ class WorkerState(StateSchema):
     ip: str
     pid: int
     exit_detail: str | None = _detail()
+    worker_launch_time_ms: int | None = _detail()
+    worker_launched_time_ms: int | None = _detail()
+    start_time_ms: int | None = _detail()
+    end_time_ms: int | None = _detail()
+    debugger_port: int | None = _detail()
+    num_paused_threads: int | None = _detail()
 
 
 @dataclass(init=True)
@@ -153,6 +185,9 @@ class PlacementGroupState(StateSchema):
     state: str
     bundles: list[dict[str, Any]] | None = _detail()
     is_detached: bool | None = _detail()
+    stats: dict[str, Any] | None = _detail()
+    topology_strategy: dict[str, str] | None = _detail()
+    topology_assignments: dict[str, Any] | None = _detail()
 
 
 @dataclass(init=True)
@@ -164,3 +199,13 @@ class JobState(StateSchema):
     status: str
     entrypoint: str
     driver_info: dict[str, Any] | None = None
+    submission_id: str | None = None
+    message: str | None = None
+    error_type: str | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+    metadata: dict[str, str] | None = None
+    runtime_env: dict[str, Any] | None = None
+    driver_agent_http_address: str | None = None
+    driver_node_id: str | None = None
+    driver_exit_code: int | None = None

@@ -84,12 +84,24 @@ impl<C: Control> Daemon<C> {
         }
     }
 
-    /// Sends a driver all that its workers wrote until now, and says so.
+    /// Sends a driver all that its workers wrote until now, lines without an end too, and says so.
     pub(super) fn flush_logs(&mut self, driver: ClientId, request: u64) {
         for stream in self.logs.streams() {
-            let audience = self.node.audience(stream.worker);
-            if matches!(audience, Audience::Driver { client, .. } if client == driver) {
-                while self.forward_stream(stream) == Progress::More {}
+            let Audience::Driver { client, job } = self.node.audience(stream.worker) else {
+                continue;
+            };
+            if client != driver {
+                continue;
+            }
+            let mut progress = Progress::More;
+            while progress == Progress::More {
+                progress = self.forward_stream(stream);
+            }
+            if progress == Progress::Done {
+                let ip = &self.settings.config.node_ip;
+                for lines in self.logs.take_partial(stream, job, ip) {
+                    self.connections.queue(client, &lines.into());
+                }
             }
         }
         self.connections

@@ -1,5 +1,7 @@
 //! Scenarios of the table of objects.
 
+mod any_order;
+mod fetching;
 mod life;
 mod spilling;
 
@@ -19,6 +21,29 @@ fn object(number: u64) -> ObjectId {
 
 fn owner(number: u8) -> WorkerId {
     WorkerId::from_array([number; 28])
+}
+
+const MIB: u64 = 1024 * 1024;
+
+fn put(table: &mut ObjectTable, number: u64, size_bytes: u64) {
+    table.create(WRITER, 1, object(number), size_bytes, 0);
+    let (outcomes, others) = answers(table);
+    assert!(
+        matches!(outcomes[..], [Ok(Room::Arena { .. })]),
+        "{outcomes:?}"
+    );
+    assert_eq!(others, []);
+    assert!(table.seal(WRITER, object(number), owner(7), true));
+}
+
+/// The files that are to be removed.
+fn removed(work: &[Work]) -> Vec<String> {
+    work.iter()
+        .filter_map(|work| match work {
+            Work::Disk(DiskJob::Remove { place }) => Some(place.address().to_string()),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The answers among the work, and the rest of it.

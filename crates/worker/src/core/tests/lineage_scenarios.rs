@@ -234,7 +234,7 @@ fn a_borrower_reports_a_loss_and_gets_the_new_value() {
     owner.peer(&borrower.me(), SubscribeObject { object, lost: None });
     carry(&mut owner, &mut borrower);
     let lost = location(&cell);
-    borrower.core.report_lost(&object, &lost, 0);
+    borrower.core.report_lost(&object, &lost, "", 0);
     assert!(!cell.is_ready());
     carry(&mut borrower, &mut owner);
     assert!(!result.is_ready(), "it is made again");

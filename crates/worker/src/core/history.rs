@@ -1,0 +1,182 @@
+//! Tasks of ours that are through, for those who ask what has been: the newest ones, in a ring.
+
+use std::collections::VecDeque;
+
+use whipray_proto::failure::FailureKind;
+use whipray_proto::messages::inquiry::{EndedReport, TaskEnd};
+use whipray_proto::task::{TaskKind, TaskReply};
+use whipray_proto::{ObjectValue, TaskId, WorkerId, limits};
+
+use crate::core::tasks::{Micros, Task};
+
+/// Where and when a task ran last.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Run {
+    /// `None`: it came to its end without having run.
+    pub worker: Option<WorkerId>,
+    pub duration_us: u64,
+    /// In microseconds of the worker's system clock.
+    pub ended_at_us: u64,
+}
+
+impl Run {
+    /// What the worker says of it.
+    pub fn of(worker: WorkerId, reply: &TaskReply) -> Self {
+        Self {
+            worker: Some(worker),
+            duration_us: reply.duration_us,
+            ended_at_us: reply.ended_at_us,
+        }
+    }
+}
+
+/// How a task came to its end, as its results tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Returned,
+    Raised,
+    Failed(FailureKind),
+}
+
+impl End {
+    pub fn of(returns: &[ObjectValue]) -> Self {
+        for value in returns {
+            if let Some(failure) = &value.failure {
+                return Self::Failed(failure.kind());
+            }
+            if value.is_error {
+                return Self::Raised;
+            }
+        }
+        Self::Returned
+    }
+}
+
+struct Ended {
+    task: TaskId,
+    name: String,
+    parent: TaskId,
+    attempt: u32,
+    is_actor_method: bool,
+    submitted: Micros,
+    run: Run,
+    end: End,
+}
+
+/// The last [`limits::ENDED_TASKS`] tasks that are through.
+#[derive(Default)]
+pub struct History {
+    ended: VecDeque<Ended>,
+}
+
+impl History {
+    /// The task of this name is through.
+    pub fn add(&mut self, name: String, task: &Task, run: Run, end: End) {
+        if self.ended.len() == limits::ENDED_TASKS {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(Ended {
+            task: task.spec.task,
+            name,
+            parent: task.spec.parent,
+            attempt: task.spec.attempt,
+            is_actor_method: task.spec.kind() == TaskKind::ActorMethod,
+            submitted: task.submitted,
+            run,
+            end,
+        });
+    }
+
+    /// The newest ones, oldest first; `began_at_us` is the system's time at which `now` was zero.
+    pub fn report(&self, most: usize, began_at_us: u64) -> impl Iterator<Item = EndedReport> {
+        let skipped = self.ended.len().saturating_sub(most);
+        self.ended.iter().skip(skipped).map(move |ended| {
+            let ended_at_us = ended.run.ended_at_us;
+            let (end, failure) = match ended.end {
+                End::Returned => (TaskEnd::Returned, FailureKind::Unspecified),
+                End::Raised => (TaskEnd::Raised, FailureKind::Unspecified),
+                End::Failed(failure) => (TaskEnd::Failed, failure),
+            };
+            EndedReport {
+                task: ended.task,
+                name: ended.name.clone(),
+                parent: ended.parent,
+                attempt: ended.attempt,
+                is_actor_method: ended.is_actor_method,
+                worker: ended.run.worker,
+                submitted_at_us: began_at_us + ended.submitted,
+                started_at_us: match ended.run.worker {
+                    Some(_) => ended_at_us.saturating_sub(ended.run.duration_us),
+                    None => 0,
+                },
+                ended_at_us,
+                end: end as i32,
+                failure: failure as i32,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::tests::{TestOwner, template};
+    use whipray_proto::failure::Failure;
+
+    fn ended(owner: &TestOwner, most: usize) -> Vec<EndedReport> {
+        owner.core.history.report(most, 1_000_000).collect()
+    }
+
+    #[test]
+    fn a_task_is_remembered_once_it_is_through() {
+        let mut owner = TestOwner::new("owner");
+        let result = owner.submit(&template());
+        owner.grant(1, "w1");
+        assert_eq!(ended(&owner, 10), []);
+        owner.answer("w1", result.id(), "done");
+        let reports = ended(&owner, 10);
+        assert_eq!(reports.len(), 1);
+        assert_eq!(reports[0].task, result.id().task());
+        assert!(!reports[0].name.is_empty());
+        assert_eq!(reports[0].end(), TaskEnd::Returned);
+        assert!(reports[0].worker.is_some());
+    }
+
+    #[test]
+    fn what_never_ran_has_no_beginning() {
+        let mut owner = TestOwner::new("owner");
+        let result = owner.submit(&template());
+        owner.core.cancel(result.id().task(), false, false, 7);
+        let reports = ended(&owner, 10);
+        assert_eq!(reports[0].end(), TaskEnd::Failed);
+        assert_eq!(reports[0].failure(), FailureKind::TaskCancelled);
+        assert_eq!((reports[0].worker, reports[0].started_at_us), (None, 0));
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_told() {
+        let mut owner = TestOwner::new("owner");
+        let template = template();
+        for _ in 0..limits::ENDED_TASKS + 5 {
+            let result = owner.submit(&template);
+            owner.core.cancel(result.id().task(), false, false, 0);
+        }
+        let all = ended(&owner, usize::MAX);
+        assert_eq!(all.len(), limits::ENDED_TASKS);
+        assert_eq!(ended(&owner, 3), all[limits::ENDED_TASKS - 3..]);
+        assert_eq!(ended(&owner, 0), []);
+    }
+
+    #[test]
+    fn the_end_is_told_by_the_results() {
+        let raised = ObjectValue {
+            is_error: true,
+            ..ObjectValue::default()
+        };
+        let failure = Failure::new(FailureKind::WorkerCrashed, "", "");
+        let failed = ObjectValue::failed(failure);
+        assert_eq!(End::of(&[ObjectValue::default()]), End::Returned);
+        assert_eq!(End::of(&[ObjectValue::default(), raised]), End::Raised);
+        assert_eq!(End::of(&[failed]), End::Failed(FailureKind::WorkerCrashed));
+    }
+}

@@ -1,0 +1,1 @@
+"""Breakpoints in tasks and actors, which the command ``whipray debug`` attaches to."""

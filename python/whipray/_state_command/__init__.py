@@ -1,0 +1,1 @@
+"""``whipray list``, ``whipray get`` and ``whipray summary``: the state API on the command line."""

@@ -1,0 +1,153 @@
+"""Reads the command line, asks the cluster, and prints the answer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import whipray
+from whipray._state_command import output
+from whipray.util.state import api
+from whipray.util.state.common import StateSchema
+from whipray.util.state.exception import RayStateApiException
+
+_LISTS: dict[str, Callable[..., Sequence[StateSchema]]] = {
+    "actors": api.list_actors,
+    "jobs": api.list_jobs,
+    "nodes": api.list_nodes,
+    "objects": api.list_objects,
+    "placement-groups": api.list_placement_groups,
+    "tasks": api.list_tasks,
+    "workers": api.list_workers,
+}
+_GETS: dict[str, Callable[..., Any]] = {
+    "actors": api.get_actor,
+    "nodes": api.get_node,
+    "objects": api.get_objects,
+    "placement-groups": api.get_placement_group,
+    "tasks": api.get_task,
+    "workers": api.get_worker,
+}
+_SUMMARIES: dict[str, Callable[..., dict[str, Any]]] = {
+    "actors": api.summarize_actors,
+    "objects": api.summarize_objects,
+    "tasks": api.summarize_tasks,
+}
+
+
+def main(words: Sequence[str]) -> int:
+    """Do what the words say; the exit code."""
+    arguments = _parser().parse_args(words)
+    try:
+        whipray.init(address=arguments.address or "auto", log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        return _fail(str(error))
+    try:
+        print(arguments.run(arguments))
+    except (RayStateApiException, ValueError) as error:
+        return _fail(str(error))
+    finally:
+        whipray.shutdown()
+    return 0
+
+
+def _fail(text: str) -> int:
+    print(f"whipray: {text}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="whipray")
+    verbs = parser.add_subparsers(required=True)
+
+    listing = verbs.add_parser("list", help="list the things of one kind")
+    listing.add_argument("resource", choices=_LISTS, type=_resource)
+    forms = ("default", "json", "yaml", "table")
+    listing.add_argument("--format", choices=forms, default="default")
+    listing.add_argument(
+        "-f",
+        "--filter",
+        action="append",
+        default=[],
+        type=_filter,
+        metavar="COLUMN=VALUE",
+        help="only those that have, or with != do not have, this value; may be given again",
+    )
+    listing.add_argument(
+        "--limit", type=int, default=api.DEFAULT_LIMIT, help="the most that are shown"
+    )
+    listing.add_argument("--detail", action="store_true", help="all columns")
+    listing.set_defaults(run=_list)
+
+    getting = verbs.add_parser("get", help="show one thing, with all that is known of it")
+    getting.add_argument("resource", choices=_GETS, type=_resource)
+    getting.add_argument("id", help="in hexadecimal")
+    getting.set_defaults(run=_get)
+
+    summing = verbs.add_parser("summary", help="count the things of one kind")
+    summing.add_argument("resource", choices=_SUMMARIES, type=_resource)
+    summing.set_defaults(run=_summary)
+
+    for each in (listing, getting, summing):
+        each.add_argument(
+            "--address", help="of the cluster; the one that was started on this machine otherwise"
+        )
+        each.add_argument(
+            "--timeout", type=int, default=api.DEFAULT_RPC_TIMEOUT, help=argparse.SUPPRESS
+        )
+    return parser
+
+
+def _resource(text: str) -> str:
+    return text.replace("_", "-")
+
+
+def _filter(text: str) -> tuple[str, str, str]:
+    column, separator, value = text.partition("=")
+    if not separator or not column.strip("! "):
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=VALUE or COLUMN!=VALUE")
+    predicate = "!=" if column.endswith("!") else "="
+    return column.removesuffix("!").strip(), predicate, value.strip()
+
+
+def _list(arguments: argparse.Namespace) -> str:
+    rows = _LISTS[arguments.resource](
+        filters=arguments.filter, limit=arguments.limit, detail=arguments.detail
+    )
+    # This command is a program of the cluster itself while it asks.
+    context = whipray.get_runtime_context()
+    own = {context.get_job_id(), context.get_worker_id()}
+    kept = [row for row in rows if not own & {row.get("job_id"), row.get("worker_id")}]
+    chosen = [_shown(row, arguments.detail) for row in kept]
+    form = arguments.format
+    if form == "default":
+        form = "yaml" if arguments.detail else "table"
+    if form == "json":
+        return output.as_json(chosen)
+    if not chosen:
+        return "No resource in the cluster"
+    return output.as_yaml(chosen) if form == "yaml" else output.as_list(chosen)
+
+
+def _shown(row: StateSchema, detail: bool) -> dict[str, Any]:
+    hidden = set() if detail else type(row).detail_columns()
+    return {column: value for column, value in row.asdict().items() if column not in hidden}
+
+
+def _get(arguments: argparse.Namespace) -> str:
+    found = _GETS[arguments.resource](arguments.id)
+    if not found:
+        raise ValueError(f"nothing among the {arguments.resource} has the id {arguments.id}")
+    if isinstance(found, list):
+        return output.as_yaml([row.asdict() for row in found])
+    return output.as_yaml(found.asdict())
+
+
+def _summary(arguments: argparse.Namespace) -> str:
+    return output.as_summary(arguments.resource, _SUMMARIES[arguments.resource]()["cluster"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,221 @@
+"""Breakpoints in tasks and actors, and the debugger that attaches to them."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from harness.engine import Engine, command_path, plain
+from harness.waiting import GENEROUS_SECONDS, until
+
+LEGACY = {"env_vars": {"RAY_DEBUG": "legacy"}}
+
+pytestmark = pytest.mark.cluster(runtime_env=LEGACY)
+
+
+class Debugger:
+    """`ray debug`, with pipes in the place of a terminal."""
+
+    def __init__(self, engine: Engine, address: str) -> None:
+        if engine.is_whipray:
+            command = [command_path(), "debug", "--address", address]
+        else:
+            command = [os.path.join(os.path.dirname(sys.executable), "ray"), "debug"]
+            command += ["--address", address]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "RAY_DEBUG": "legacy", "PYTHONUNBUFFERED": "1"},
+        )
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.output = ""
+
+    def until_said(self, text: str) -> str:
+        """Wait for a text; what was said up to and with it, since the last one."""
+
+        def said() -> bool:
+            self.output += plain((self.process.stdout.read() or b"").decode())
+            return text in self.output
+
+        until(said, f"the debugger says {text!r}")
+        before, found, self.output = self.output.partition(text)
+        return before + found
+
+    def say(self, line: str) -> None:
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait(GENEROUS_SECONDS)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def debugger(engine, cluster):
+    made = Debugger(engine, cluster.address_info["gcs_address"])
+    yield made
+    made.end()
+
+
+def choose(debugger: Debugger, text: str) -> str:
+    """Refresh the list until `text` is in it, and attach to the first breakpoint."""
+    while True:
+        shown = debugger.until_said("press enter to refresh: ")
+        if text in shown:
+            debugger.say("0")
+            return shown
+        debugger.say("")
+
+
+def test_a_task_stops_and_goes_on(ray, get, debugger):
+    @ray.remote
+    def stops():
+        value = 41
+        ray.util.pdb.set_trace()
+        return value + 1
+
+    ref = stops.remote()
+    shown = choose(debugger, "ray::")
+    assert "stops" in shown and "test_breakpoints.py" in shown
+    debugger.until_said("(Pdb) ")
+    debugger.say("p 'value', value")
+    assert "('value', 41)" in debugger.until_said("(Pdb) ")
+    debugger.say("value = 1")
+    debugger.until_said("(Pdb) ")
+    debugger.say("c")
+    get(ref)
+    assert "ray::" not in debugger.until_said("press enter to refresh: ")
+
+
+def test_breakpoint_in_an_actor(ray, get, debugger):
+    @ray.remote
+    class Counter:
+        def __init__(self):
+            self.count = 7
+
+        def read(self):
+            breakpoint()
+            return self.count
+
+    counter = Counter.remote()
+    ref = counter.read.remote()
+    choose(debugger, "Counter")
+    debugger.until_said("(Pdb) ")
+    debugger.say("self.count = 8")
+    debugger.until_said("(Pdb) ")
+    debugger.say("c")
+    assert get(ref) == 8
+
+
+def test_quit_fails_the_task(ray, get, debugger):
+    @ray.remote(max_retries=0)
+    def stops():
+        breakpoint()
+        return 1
+
+    ref = stops.remote()
+    choose(debugger, "ray::")
+    debugger.until_said("(Pdb) ")
+    debugger.say("q")
+    with pytest.raises(ray.exceptions.RayTaskError, match="BdbQuit"):
+        get(ref)
+
+
+def test_post_mortem(ray, get, debugger):
+    @ray.remote(runtime_env={"env_vars": {"RAY_DEBUG_POST_MORTEM": "1", "RAY_DEBUG": "legacy"}})
+    def fails():
+        culprit = 12
+        raise ValueError(f"not {culprit}")
+
+    ref = fails.remote()
+    assert "ValueError: not 12" in choose(debugger, "ray::")
+    debugger.until_said("(Pdb) ")
+    debugger.say("p 'culprit', culprit")
+    assert "('culprit', 12)" in debugger.until_said("(Pdb) ")
+    debugger.say("c")
+    with pytest.raises(ValueError, match="not 12"):
+        get(ref)
+
+
+def test_without_debugpy_the_program_goes_on(ray, get):
+    if importlib.util.find_spec("debugpy") is not None:
+        pytest.skip("debugpy is installed, and would wait for an editor")
+
+    @ray.remote(runtime_env={"env_vars": {"RAY_DEBUG": "1"}})
+    def passes():
+        breakpoint()
+        return "through"
+
+    assert get(passes.remote()) == "through"
+
+
+def test_other_values_turn_breakpoints_off(ray, get):
+    @ray.remote(runtime_env={"env_vars": {"RAY_DEBUG": "0"}})
+    def passes():
+        ray.util.pdb.set_trace()
+        return "through"
+
+    assert get(passes.remote()) == "through"
+
+
+@pytest.mark.whipray_only
+def test_stepping_ends_with_the_task(ray, get, debugger):
+    """Commands that were typed ahead were lost; stepping must not lead into the next task."""
+
+    @ray.remote
+    def stops():
+        breakpoint()
+        return 5
+
+    ref = stops.remote()
+    choose(debugger, "ray::")
+    for _ in range(4):
+        debugger.say("n")
+    assert get(ref) == 5
+    debugger.until_said("press enter to refresh: ")
+
+
+@pytest.mark.whipray_only
+def test_the_secret_is_needed(ray, get, debugger):
+    from whipray import _core
+
+    @ray.remote
+    def stops():
+        breakpoint()
+        return 3
+
+    ref = stops.remote()
+    until(lambda: _core.kv_keys("ray_pdb", b"RAY_PDB_"), "the task stops")
+    (key,) = _core.kv_keys("ray_pdb", b"RAY_PDB_")
+    place = json.loads(_core.kv_get("ray_pdb", key))
+    port = int(place["pdb_address"].rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(b"c\n")
+        stranger.settimeout(GENEROUS_SECONDS)
+        assert stranger.recv(1) == b""
+    assert ray.wait([ref], timeout=0.1)[0] == []
+    choose(debugger, "ray::")
+    debugger.until_said("(Pdb) ")
+    debugger.say("c")
+    assert get(ref) == 3
+
+
+@pytest.mark.whipray_only
+def test_a_client_that_goes_away_lets_the_program_go_on(ray, get, debugger):
+    @ray.remote
+    def stops():
+        breakpoint()
+        return 9
+
+    ref = stops.remote()
+    choose(debugger, "ray::")
+    debugger.until_said("(Pdb) ")
+    debugger.process.kill()
+    assert get(ref) == 9

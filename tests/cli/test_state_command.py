@@ -1,0 +1,92 @@
+"""`whipray list`, `whipray get`, `whipray summary`."""
+
+import json
+
+import pytest
+from harness.engine import START_HEAD
+
+SOURCE = """
+import os
+import whipray as ray
+
+ray.init(address="auto", namespace="space")
+
+
+@ray.remote
+class Keeper:
+    def ready(self):
+        return True
+
+
+for name in ("first", "second"):
+    keeper = Keeper.options(name=name, lifetime="detached").remote()
+    ray.get(keeper.ready.remote())
+"""
+
+
+@pytest.fixture
+def ask(whipray, drivers):
+    """Asks a cluster in which two detached actors live, and where no program runs any more."""
+    assert whipray(*START_HEAD, "--num-cpus", "1").returncode == 0
+    driver = drivers.start(SOURCE)
+    assert driver.finish() == 0, driver.told()
+    return whipray
+
+
+def rows(told):
+    assert told.returncode == 0, told.stderr
+    return json.loads(told.stdout)
+
+
+def test_lists(ask):
+    (first, second) = sorted(
+        rows(ask("list", "actors", "--format", "json")), key=lambda row: row["name"]
+    )
+    assert (first["name"], first["state"], first["class_name"]) == ("first", "ALIVE", "Keeper")
+    assert "num_restarts" not in first
+    assert rows(ask("list", "actors", "--format=json", "-f", "name=second")) == [second]
+    assert rows(ask("list", "actors", "--format=json", "--filter", "state!=ALIVE")) == []
+    (detailed,) = rows(ask("list", "actors", "--format=json", "--detail", "--limit=1"))
+    assert detailed["num_restarts"] == 0
+    (node,) = rows(ask("list", "nodes", "--format=json"))
+    assert node["is_head_node"] is True
+
+
+def test_the_one_who_asks_is_not_shown(ask):
+    assert rows(ask("list", "jobs", "--format=json")) == []
+    assert {row["worker_type"] for row in rows(ask("list", "workers", "--format=json"))} == {
+        "WORKER"
+    }
+
+
+def test_tables(ask):
+    told = ask("list", "actors").stdout
+    assert "Total: 2" in told and "ACTOR_ID" in told and "Keeper" in told
+    assert ask("list", "placement_groups").stdout == "No resource in the cluster\n"
+    told = ask("summary", "actors").stdout
+    assert "total_actors: 2" in told and "ALIVE: 2" in told
+
+
+def test_one_thing_as_yaml(ask):
+    (row, _) = rows(ask("list", "actors", "--format=json"))
+    lines = ask("get", "actors", row["actor_id"]).stdout.splitlines()
+    assert lines[0] == "---"
+    assert f'actor_id: "{row["actor_id"]}"' in lines and "state: ALIVE" in lines
+    told = ask("get", "actors", "00" * 16)
+    assert told.returncode == 1
+    assert told.stderr == f"whipray: nothing among the actors has the id {'00' * 16}\n"
+
+
+def test_mistakes(ask):
+    told = ask("list", "actors", "-f", "colour=blue")
+    assert told.returncode == 1 and "'colour' cannot be filtered by" in told.stderr
+    told = ask("list", "actors", "-f", "colour")
+    assert told.returncode == 2 and "'colour' is not COLUMN=VALUE" in told.stderr
+    told = ask("list", "ghosts")
+    assert told.returncode == 2 and "invalid choice: 'ghosts'" in told.stderr
+
+
+def test_without_a_cluster(whipray):
+    told = whipray("list", "actors")
+    assert told.returncode == 1
+    assert told.stderr.startswith("whipray: Could not find any running Ray instance.")
