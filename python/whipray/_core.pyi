@@ -458,9 +458,12 @@ class Metric:
         tag_keys: list[str],
         boundaries: list[float],
     ) -> Metric: ...
-    def record(self, tags: tuple[str, ...], value: float) -> None:
-        """Add to a counter, set a gauge, or count a value of a histogram, under these values of its
-        tags in the order of their keys."""
+    def record(self, value: float, tags: dict[str, str]) -> None:
+        """Add to a counter, set a gauge, or count a value of a histogram. Tags that the metric has
+        no key for are left out.
+
+        Raises KeyError where one is missing.
+        """
 
 def exit_actor() -> None:
     """Marks the death of the current actor as intended; the worker ends after the current call."""

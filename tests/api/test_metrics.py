@@ -128,6 +128,29 @@ def test_each_process_counts_for_itself(ray, get, metrics):
     seen(ray, "ray_calls_of_tasks_total", 5)
 
 
+def test_busy_processes_are_read_as_well(ray, get, metrics, tmp_path):
+    gate = tmp_path / "gate"
+
+    @ray.remote(num_cpus=0)
+    class Looping:
+        async def count(self):
+            metrics.Counter("in_coroutines").inc()
+            return True
+
+    @ray.remote
+    def compute():
+        metrics.Counter("in_a_long_task").inc()
+        while not gate.exists():
+            sum(range(10_000))
+
+    actor, task = Looping.remote(), compute.remote()
+    get(actor.count.remote())
+    seen(ray, "ray_in_coroutines_total", 1)
+    seen(ray, "ray_in_a_long_task_total", 1)
+    gate.touch()
+    get(task)
+
+
 def test_a_metric_travels_as_its_definition(ray, get, metrics):
     calls = metrics.Counter("travels", tag_keys=("kind",))
 

@@ -1,8 +1,9 @@
 //! Metrics of the user's program.
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString};
+use smallvec::SmallVec;
 use whipray_proto::messages::metrics::MetricKind;
 use whipray_worker::{Definition, MetricNumber, metrics};
 
@@ -13,6 +14,7 @@ use crate::connection;
 pub struct Metric {
     /// `None` where there are too many.
     number: Option<MetricNumber>,
+    tag_keys: Vec<Py<PyString>>,
 }
 
 #[pymethods]
@@ -36,6 +38,8 @@ impl Metric {
                 )));
             }
         };
+        let keys = tag_keys.iter();
+        let keys = keys.map(|key| PyString::intern(py, key).unbind()).collect();
         let number = metrics::register(Definition {
             name,
             description,
@@ -46,18 +50,30 @@ impl Metric {
         if let Some(connection) = connection::find() {
             py.detach(|| connection.runtime.announce_metrics());
         }
-        Ok(Self { number })
+        Ok(Self {
+            number,
+            tag_keys: keys,
+        })
     }
 
-    /// Add to a counter, set a gauge, or count a value of a histogram, under these values of its tags
-    /// in the order of their keys.
-    fn record(&self, tags: &Bound<'_, PyTuple>, value: f64) -> PyResult<()> {
+    /// Add to a counter, set a gauge, or count a value of a histogram. Tags that the metric has no key
+    /// for are left out.
+    ///
+    /// Raises KeyError where one is missing.
+    fn record(&self, value: f64, tags: &Bound<'_, PyDict>) -> PyResult<()> {
         let Some(number) = self.number else {
             return Ok(());
         };
+        // To look a key up may run code of the user's, which the lock must not wait for.
+        let mut values: SmallVec<[Bound<'_, PyString>; 4]> = SmallVec::new();
+        for key in &self.tag_keys {
+            let value = tags.get_item(key)?;
+            let value = value.ok_or_else(|| PyKeyError::new_err(key.clone_ref(tags.py())))?;
+            values.push(value.cast_into::<PyString>()?);
+        }
         metrics::record(number, value, |written| {
-            for tag in tags.iter_borrowed() {
-                written.push(tag.cast::<PyString>()?.to_str()?);
+            for value in &values {
+                written.push(value.to_str()?);
             }
             Ok(())
         })

@@ -74,14 +74,13 @@ class Metric:
             for tag in tags.values():
                 _check_tag(tag)
             given = {**given, **tags} if given else tags
-        try:
-            # Tags that the metric has no key for are left out.
-            values = tuple([given[key] for key in self._tag_keys])
-        except KeyError:
-            missing = ",".join(key for key in self._tag_keys if key not in given)
-            raise ValueError(f"Missing value for tag key(s): {missing}.") from None
+        for key in self._tag_keys:
+            if key not in given:
+                missing = ",".join(key for key in self._tag_keys if key not in given)
+                raise ValueError(f"Missing value for tag key(s): {missing}.")
         if self._metric is not None:
-            self._metric.record(values, value)
+            # Called as Ray calls its own, which some programs replace.
+            self._metric.record(value, tags=given)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self._name, self._description, self._tag_keys))
