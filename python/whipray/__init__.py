@@ -93,6 +93,7 @@ _HOMES = {
     "runtime_context": ("get_runtime_context",),
 }
 _MODULES = (
+    "_private",
     "actor",
     "cloudpickle",
     "dag",

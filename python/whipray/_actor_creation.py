@@ -20,8 +20,11 @@ def create(
     definition: Definition,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    hidden: dict[str, Any] | None = None,
 ) -> tuple[_core.ActorRef, bytes]:
     """Start an actor, or find the one of its name; the reference and the handle's description.
+
+    ``hidden`` are keyword arguments for the worker, which the constructor does not see.
 
     Raises what :meth:`whipray.actor.ActorClass.remote` raises.
     """
@@ -73,7 +76,7 @@ def create(
         "max_pending_calls": max_pending_calls,
     }
     try:
-        reference, existing = _core.create_actor(specification, args, kwargs)
+        reference, existing = _core.create_actor(specification, args, {**kwargs, **(hidden or {})})
     except ActorAlreadyExistsError:
         name, given = options.get("name"), options.get("namespace")
         raise ActorAlreadyExistsError(

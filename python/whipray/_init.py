@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from whipray import _address, _context, _core, _job, _runtime_env, _session
+from whipray import _address, _context, _core, _job, _runtime_env, _session, _tracing_hook
 
 _SMALLEST_STORE_BYTES = 75 * 1024 * 1024
 _RESERVED = {
@@ -117,6 +117,10 @@ def init(
             detached_actors = job_config.default_actor_lifetime == "detached"
         runtime_env = _runtime_env.validate(runtime_env)
         environment = {} if logging_config is None else _logging_variables(logging_config)
+        with_prefix = not environment
+        tracing_hook: str | None = kept.get("_tracing_startup_hook")
+        if tracing_hook is not None:
+            environment[_tracing_hook.VARIABLE] = _set_up_tracing(tracing_hook)
         if configure_logging:
             _configure_logging(logging_level, logging_format)
         options = {
@@ -153,6 +157,7 @@ def init(
             runtime_env,
             environment,
             log_to_driver,
+            with_prefix,
             python_path,
             detached_actors,
         )
@@ -165,10 +170,12 @@ def _connect(
     runtime_env: dict[str, Any],
     environment: dict[str, str],
     log_to_driver: bool,
+    with_prefix: bool,
     python_path: list[str],
     detached_actors: bool,
 ) -> _context.RayContext:
     daemon = None
+    joined = found is not None
     try:
         if found is None:
             from whipray._daemon import Daemon
@@ -208,11 +215,12 @@ def _connect(
     from whipray._events import EventReader
 
     # Records of a logging configuration say themselves who writes, and programs may read them.
-    session.events = EventReader(log_to_driver, with_prefix=not environment)
+    session.events = EventReader(log_to_driver, with_prefix)
     atexit.unregister(_at_exit)
     atexit.register(_at_exit)
     if sys.breakpointhook is sys.__breakpointhook__ and "PYTHONBREAKPOINT" not in os.environ:
         sys.breakpointhook = _breakpoint
+    _tracing_hook.begin_in_driver(environment.get(_tracing_hook.VARIABLE), joined)
     return _context.RayContext(_context.address_info(info))
 
 
@@ -229,6 +237,10 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         daemon, events = session.daemon, session.events
         if sys.breakpointhook is _breakpoint:
             sys.breakpointhook = sys.__breakpointhook__
+        if "whipray._tracing" in sys.modules:
+            from whipray import _tracing
+
+            _tracing.end()
         session.clear()
         try:
             if events is not None:
@@ -239,6 +251,16 @@ def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = F
         finally:
             if daemon is not None:
                 daemon.end()
+
+
+def _set_up_tracing(hook: Any) -> str:
+    """Raises TypeError for what is no name, and as :func:`whipray._tracing.set_up`."""
+    if not isinstance(hook, str):
+        raise TypeError(f"_tracing_startup_hook is 'module:function', not {hook!r}")
+    from whipray import _tracing
+
+    _tracing.set_up(hook)
+    return hook
 
 
 def _breakpoint(*args: Any, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import whipray._serialization  # noqa: F401  (loaded in the template, for all workers)
-from whipray import _core, _function, _gpus, _runtime_env, _session
+from whipray import _core, _function, _gpus, _runtime_env, _session, _tracing_hook
 from whipray._task_errors import dump_dependency_error, dump_error
 from whipray._worker_output import open_standard_streams
 
@@ -29,6 +29,7 @@ _actor_class: Any = None
 _actor_id = ""
 _job: dict[str, Any] | None = None
 _own_runtime_env: dict[str, Any] | None = None
+_is_traced = False
 
 
 def main(request: dict[str, Any]) -> int:
@@ -129,6 +130,17 @@ def bind_job(job: dict[str, Any]) -> None:
         from whipray import _logging_config
 
         _logging_config.apply_json(job["environment"][_logging_config.VARIABLE])
+    _begin_tracing(_tracing_hook.of_worker(job))
+
+
+def _begin_tracing(hook: str | None) -> None:
+    global _is_traced
+    if hook is None:
+        return
+    from whipray import _tracing
+
+    _is_traced = True
+    _tracing.set_up_worker(hook, of_cluster=_tracing_hook.VARIABLE in _own_environment)
 
 
 def load_function(function_id: bytes, class_name: str) -> Any:
@@ -137,7 +149,7 @@ def load_function(function_id: bytes, class_name: str) -> Any:
     Raises RuntimeError for a definition that cannot be unpickled here.
     """
     try:
-        return _function.load(function_id)
+        found = _function.load(function_id)
     except Exception as error:
         what = f"actor with name {class_name}" if class_name else "remote function"
         raise RuntimeError(
@@ -145,6 +157,11 @@ def load_function(function_id: bytes, class_name: str) -> Any:
             "dependencies are not installed in the worker environment or cannot be found from "
             f"sys.path {sys.path}: {type(error).__name__}: {error}"
         ) from error
+    if _is_traced and not class_name:
+        from whipray import _tracing
+
+        found = _tracing.traced_function(found)
+    return found
 
 
 def assign(resources: dict[str, float], gpu_ids: list[int]) -> None:
@@ -221,18 +238,32 @@ def start_actor(
         from whipray._worker_threads import ThreadGroups
 
         _threads = ThreadGroups(groups, spec["max_concurrency"])
-    _actor = _constructed(cls, args, kwargs)
+    if _is_traced:
+        from whipray import _tracing
+
+        _tracing.trace_methods(cls)
+        with _tracing.construction(cls, kwargs) as kwargs:
+            _actor = _constructed(cls, args, kwargs)
+    else:
+        _actor = _constructed(cls, args, kwargs)
     if cls.__repr__ is not object.__repr__:
         _worker_output.name_actor(_safe_repr(_actor))
     return _actor
 
 
 def _constructed(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if _loop is None:
+        return cls(*args, **kwargs)
+    # Inside of the event loop, which the constructor may ask for.
+    return _loop.complete(_constructed_by_coroutine(cls, args, kwargs))
+
+
+async def _constructed_by_coroutine(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     code = getattr(cls.__init__, "__code__", None)
-    if _loop is None or code is None or not code.co_flags & _COROUTINE_FLAG:
+    if code is None or not code.co_flags & _COROUTINE_FLAG:
         return cls(*args, **kwargs)
     instance = cls.__new__(cls, *args, **kwargs)
-    _loop.complete(instance.__init__(*args, **kwargs))
+    await instance.__init__(*args, **kwargs)
     return instance
 
 

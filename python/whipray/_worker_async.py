@@ -19,9 +19,9 @@ class EventLoop:
         self._bounds = {name: asyncio.Semaphore(size) for name, size in sizes.items()}
         self._bounds.setdefault("", asyncio.Semaphore(max(1, default_size)))
 
-    def complete(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine to its end, before the calls. Raises what it raises."""
-        self._loop.run_until_complete(coroutine)
+    def complete(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """What a coroutine returns, which runs to its end before the calls. Raises what it does."""
+        return self._loop.run_until_complete(coroutine)
 
     def enter(self, descriptor: int, drive: Callable[[], bool]) -> None:
         """Run until ``drive()``, called when the descriptor is readable, returns False."""

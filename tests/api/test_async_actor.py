@@ -245,3 +245,23 @@ def test_concurrency_groups(ray, get, tmp_path):
     assert get(actor.quick.remote()) == "quick"
     gate.touch()
     assert get(slow) == "slow"
+
+
+def test_constructor_runs_inside_of_the_event_loop(ray, get):
+    """There was no running loop in it, and what asks for one failed."""
+
+    @ray.remote
+    class Background:
+        def __init__(self):
+            self.loop = asyncio.get_running_loop()
+            self.task = self.loop.create_task(self.count())
+            self.started = 0
+
+        async def count(self):
+            self.started += 1
+
+        async def state(self):
+            await self.task
+            return self.started, self.loop is asyncio.get_running_loop()
+
+    assert get(Background.remote().state.remote()) == (1, True)

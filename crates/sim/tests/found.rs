@@ -90,6 +90,19 @@ fn pause(micros: u64) -> Step {
 /// Lives a story through with many delays. `plans` follow the common ones; the last one is the
 /// driver's.
 fn story(cpus: u32, plans: Vec<Plan>, faults: Vec<(u64, Fault)>) {
+    let arena = Arena {
+        arena_bytes: 1 << 30,
+        spills: false,
+    };
+    story_with(arena, cpus, plans, faults);
+}
+
+struct Arena {
+    arena_bytes: u64,
+    spills: bool,
+}
+
+fn story_with(arena: Arena, cpus: u32, plans: Vec<Plan>, faults: Vec<(u64, Fault)>) {
     let mut all = vec![
         plan(vec![], vec![]),
         plan(vec![], vec![small()]),
@@ -103,8 +116,8 @@ fn story(cpus: u32, plans: Vec<Plan>, faults: Vec<(u64, Fault)>) {
             cpus,
             gpus: 0,
             gold: 0,
-            arena_bytes: 1 << 30,
-            spills: false,
+            arena_bytes: arena.arena_bytes,
+            spills: arena.spills,
             delay_most: [1, 100, 2_000, 20_000][seed as usize % 4],
             pause_most: [1, 50, 2_000][seed as usize % 3],
             drivers: vec![Driver {
@@ -435,4 +448,25 @@ fn a_cut_connection_does_not_hang_anybody() {
     ];
     let cuts = (0..20u32).map(|pick| (2_000 * u64::from(pick), Fault::Cut { pick }));
     story(2, vec![plan(steps, vec![])], cuts.collect());
+}
+
+/// Seed 201803. A copy in a bucket could not be brought and counted as lost; its task had no retries.
+/// The store kept the copy for as long as the owner lived.
+#[test]
+fn a_copy_that_could_not_be_brought_does_not_stay() {
+    let mut steps: Vec<Step> = (0..8)
+        .map(|_| submit_with(LARGE, TaskOptions::default(), vec![]))
+        .collect();
+    steps.push(Step::WaitAll);
+    for _ in 0..3 {
+        steps.extend((0..8).map(|object| Step::Get {
+            object,
+            timeout: None,
+        }));
+    }
+    let arena = Arena {
+        arena_bytes: 3 * SHARED_BYTES,
+        spills: true,
+    };
+    story_with(arena, 2, vec![plan(steps, vec![])], vec![]);
 }

@@ -16,6 +16,7 @@ from whipray.util.placement_group import (
 if TYPE_CHECKING:
     from whipray.util import accelerators as accelerators
     from whipray.util import annotations as annotations
+    from whipray.util import collective as collective
     from whipray.util import dask as dask
     from whipray.util import debugpy as ray_debugpy
     from whipray.util import joblib as joblib
@@ -52,6 +53,7 @@ _MODULES = (
     "actor_pool",
     "annotations",
     "check_serialize",
+    "collective",
     "dask",
     "debug",
     "debugpy",

@@ -44,7 +44,7 @@ pub fn run(arguments: &StartArguments) -> Result<(), VerbError> {
     } else {
         None
     };
-    let (child, line) = spawn_daemon(&options)?;
+    let (child, line) = spawn_daemon(&options, arguments.tracing_startup_hook.as_deref())?;
     match line {
         ReadyLine::Failed { error } => Err(VerbError::NotStarted(error)),
         ReadyLine::Ready {
@@ -108,7 +108,10 @@ fn running_cluster() -> Option<String> {
         .map(|node| node.cluster_address)
 }
 
-fn spawn_daemon(options: &DaemonOptions) -> Result<(Child, ReadyLine), VerbError> {
+fn spawn_daemon(
+    options: &DaemonOptions,
+    tracing_hook: Option<&str>,
+) -> Result<(Child, ReadyLine), VerbError> {
     let program = std::env::current_exe().map_err(VerbError::Spawn)?;
     let json = serde_json::to_string(options).map_err(VerbError::Resources)?;
     let (ours, theirs) = UnixStream::pair().map_err(VerbError::Spawn)?;
@@ -122,6 +125,8 @@ fn spawn_daemon(options: &DaemonOptions) -> Result<(Child, ReadyLine), VerbError
             "--options-json",
             &json,
         ])
+        // For the workers, which inherit it.
+        .envs(tracing_hook.map(|hook| ("WHIPRAY_TRACING_STARTUP_HOOK", hook)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -149,6 +149,8 @@ impl Core {
                     self.run_again(kept.task, &mut lost, now);
                 }
                 Err(why) => {
+                    // A copy that could not be read may be there all the same.
+                    self.objects.free_unknown(object);
                     let reason = if object == first { reason } else { "" };
                     let failure = ObjectValue::failed(why.failure(&object, reason));
                     let me = self.me.worker;

@@ -117,6 +117,25 @@ fn without_retries_nothing_is_kept() {
     );
 }
 
+/// The copy was there and could not be brought (a bucket did not answer): the store kept it, and
+/// nobody came to free it, since for its owner there was no copy any more.
+#[test]
+fn a_copy_that_counts_as_lost_for_good_is_freed() {
+    let mut owner = TestOwner::new("owner");
+    let template = TaskTemplate {
+        max_retries: 0,
+        ..template()
+    };
+    let result = owner.submit(&template);
+    owner.grant(1, "w1");
+    owner.effects();
+    answer_shared(&mut owner, result.id());
+    lose_copy(&mut owner, &result);
+    assert!(owner.told_node().iter().any(
+        |message| matches!(message, Message::FreeObjects(free) if free.objects == [result.id()])
+    ));
+}
+
 #[test]
 fn small_results_are_not_kept() {
     let mut owner = TestOwner::new("owner");

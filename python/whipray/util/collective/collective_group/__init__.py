@@ -1,0 +1,1 @@
+"""What groups of processes are made of, one module for each backend."""
