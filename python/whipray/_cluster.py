@@ -28,7 +28,7 @@ def nodes() -> list[dict[str, Any]]:
             "ObjectManagerPort": _port(node),
             "ObjectStoreSocketName": node["endpoint"],
             "RayletSocketName": node["endpoint"],
-            "MetricsExportPort": 0,
+            "MetricsExportPort": node["metrics_port"],
             "MetricsAgentPort": 0,
             "DashboardAgentListenPort": 0,
             "RuntimeEnvAgentPort": 0,

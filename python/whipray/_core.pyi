@@ -10,6 +10,7 @@ __all__ = [
     "ActorRef",
     "AsyncCall",
     "ItemSink",
+    "Metric",
     "ObjectRef",
     "ObjectRefGenerator",
     "RemoteCall",
@@ -444,6 +445,25 @@ class ItemSink:
         """Whether little of what was sent waits for being read."""
     def when_room(self, callback: Callable[[], object]) -> None:
         """Call ``callback()`` once there is room for another item, in any thread."""
+
+@final
+class Metric:
+    """One metric of this process, whatever it is connected to."""
+
+    def __new__(
+        cls,
+        kind: str,
+        name: str,
+        description: str,
+        tag_keys: list[str],
+        boundaries: list[float],
+    ) -> Metric: ...
+    def record(self, value: float, tags: dict[str, str]) -> None:
+        """Add to a counter, set a gauge, or count a value of a histogram. Tags that the metric has
+        no key for are left out.
+
+        Raises KeyError where one is missing.
+        """
 
 def exit_actor() -> None:
     """Marks the death of the current actor as intended; the worker ends after the current call."""

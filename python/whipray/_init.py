@@ -78,9 +78,10 @@ def init(
     machine's own by default. ``object_store_memory`` is in bytes, at least 75 MiB. ``namespace`` is
     where names of actors live; a new one by default. ``runtime_env`` has ``env_vars``,
     ``working_dir`` and ``py_modules`` for all workers. ``log_to_driver`` prints the output of
-    workers here. ``_temp_dir`` is the folder of sessions. ``object_spilling_directory`` is where
-    objects go that the store has no room for: a directory, or an address in a bucket such as
-    "s3://bucket/path". ``_system_config`` has settings of the engine by Ray's names.
+    workers here. ``_temp_dir`` is the folder of sessions, ``_metrics_export_port`` is where metrics
+    are read. ``object_spilling_directory`` is where objects go that the store has no room for: a
+    directory, or an address in a bucket such as "s3://bucket/path". ``_system_config`` has settings
+    of the engine by Ray's names.
 
     Raises RuntimeError where the process is connected already (unless ``ignore_reinit_error``) or
     the cluster does not start, ConnectionError where the one named cannot be reached, ValueError,
@@ -149,6 +150,7 @@ def init(
                 "memory": kept.get("_memory"),
                 "temp_dir": _address.temporary_folder(temp_dir),
                 "node_ip": kept.get("_node_ip_address"),
+                "metrics_export_port": kept.get("_metrics_export_port"),
                 "python": sys.executable or "python3",
             },
             namespace or os.environ.get("RAY_NAMESPACE") or _new_namespace(),

@@ -35,7 +35,7 @@ def output_of(program: str, folder: Path) -> List[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("page", ["getting-started.md", "errors.md"])
+@pytest.mark.parametrize("page", ["getting-started.md", "errors.md", "metrics.md"])
 def test_the_blocks_of_a_page_are_one_program(page: str, tmp_path: Path) -> None:
     pytest.importorskip("numpy")
     program = "\n".join(blocks(page))

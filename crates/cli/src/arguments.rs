@@ -83,6 +83,10 @@ pub struct StartArguments {
     /// Where the files of the session go.
     #[arg(long)]
     pub temp_dir: Option<String>,
+    /// Where metrics are read in Prometheus' format; 0 lets the system choose, which it also does
+    /// at the first metric of a program where this is not given.
+    #[arg(long)]
+    pub metrics_export_port: Option<u16>,
     /// Where objects go that the object store has no room for: a directory, or an address in a
     /// bucket such as s3://bucket/path; the folder of the sessions otherwise.
     #[arg(long)]
@@ -277,7 +281,6 @@ const IGNORED_START_OPTIONS: &[(&str, bool)] = &[
     ("autoscaling-config", true),
     ("no-redirect-output", false),
     ("enable-object-reconstruction", false),
-    ("metrics-export-port", true),
     ("no-monitor", false),
     ("ray-debugger-external", false),
     ("disable-usage-stats", false),

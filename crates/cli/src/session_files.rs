@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 pub const TOKEN_FILE: &str = "token";
 pub const NODE_FILE: &str = "node.json";
+/// Where Prometheus finds the metrics of the node.
+pub const METRICS_FILE: &str = "prom_metrics_service_discovery.json";
 
 /// `node.json` in the folder of a session: how to reach its daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -86,7 +88,9 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 
 /// Removes the traces by which a daemon is found, which could not do so itself.
 pub fn forget(node: &NodeFile) {
-    let _ = std::fs::remove_file(Path::new(&node.session_directory).join(NODE_FILE));
+    for name in [NODE_FILE, METRICS_FILE] {
+        let _ = std::fs::remove_file(Path::new(&node.session_directory).join(name));
+    }
     let _ = std::fs::remove_file(&node.token_file);
     let is_current = |current: CurrentCluster| current.session_directory == node.session_directory;
     if read_current_cluster().is_some_and(is_current) {

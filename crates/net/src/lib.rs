@@ -1,18 +1,20 @@
 //! The only crate that opens a socket.
 //!
-//! Everything here is synchronous and never blocks (but for [`Connection::connect`] and
-//! [`Connection::exchange`]): a [`Poller`] says what is ready, a [`Connection`] turns bytes into
+//! Everything but the [`HttpDoor`] is synchronous and never blocks (but for [`Connection::connect`]
+//! and [`Connection::exchange`]): a [`Poller`] says what is ready, a [`Connection`] turns bytes into
 //! messages and back. There is no thread and no runtime, so that the thread which waits for an
 //! answer can be the one that reads it; see `docs/internals/hot-path.md`.
 
 mod connection;
 mod credentials;
 mod endpoint;
+mod http;
 mod listener;
 mod poller;
 
 pub use connection::{Connection, ConnectionError, ReadOutcome};
 pub use credentials::same_token;
 pub use endpoint::{Endpoint, EndpointError};
+pub use http::{HttpAnswer, HttpBounds, HttpDoor, HttpListener};
 pub use listener::Listener;
 pub use poller::{Interest, Poller, ReadyEvent, Waker};

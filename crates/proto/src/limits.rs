@@ -106,6 +106,28 @@ pub const INQUIRY_WAIT: Duration = Duration::from_secs(2);
 /// Questions to processes that a node passes on at the same time.
 pub const INQUIRIES: usize = 1024;
 
+/// Values of metrics (a metric with one set of tags each) that a process keeps.
+pub const METRIC_SERIES: usize = 32 * 1024;
+
+/// How long a process keeps new values of its metrics to itself. What it has not said is lost where
+/// it is killed.
+pub const METRICS_UNSAID: Duration = Duration::from_secs(2);
+
+/// Values of metrics of processes that are gone, each on its own; the oldest are then added up.
+pub const METRIC_SERIES_DEPARTED: usize = 4096;
+
+/// Sums of such values that are kept.
+pub const METRIC_SERIES_SUMMED: usize = 4096;
+
+/// Requests for metrics that are answered at the same time.
+pub const METRICS_READERS: usize = 8;
+
+/// How long whoever fetches metrics may take to ask for them, and again to read them.
+pub const METRICS_EXCHANGE: Duration = Duration::from_secs(5);
+
+/// The longest request for metrics, in bytes.
+pub const METRICS_REQUEST_BYTES: usize = 8 * 1024;
+
 /// Objects that a blocked thread names as what it waits for.
 pub const WAIT_OBJECTS: usize = 64;
 

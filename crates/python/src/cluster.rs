@@ -145,6 +145,7 @@ fn node<'py>(py: Python<'py>, node: &NodeStatus) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("store_capacity_bytes", node.store_capacity_bytes)?;
     dict.set_item("store_objects", node.store_objects)?;
     dict.set_item("workers", node.workers)?;
+    dict.set_item("metrics_port", node.metrics_port)?;
     dict.set_item("session_directory", &node.session_directory)?;
     dict.set_item("bundles", list(py, &node.bundles, bundle)?)?;
     Ok(dict)

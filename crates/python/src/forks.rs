@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use whipray_worker::metrics;
 
 use crate::connection::{self, Connection};
 
@@ -23,15 +24,18 @@ extern "C" fn before() {
         connection.runtime.before_fork();
         HELD.set(Some(connection));
     }
+    metrics::before_fork();
 }
 
 extern "C" fn after_in_parent() {
+    metrics::after_fork_in_parent();
     if let Some(connection) = HELD.take() {
         connection.runtime.after_fork_in_parent();
     }
 }
 
 extern "C" fn after_in_child() {
+    metrics::after_fork_in_child();
     connection::forget_inherited();
     if let Some(connection) = HELD.take() {
         connection.runtime.after_fork_in_child();

@@ -20,6 +20,7 @@ mod generator;
 mod get;
 mod groups;
 mod hooks;
+mod metrics;
 mod object_ref;
 mod objects;
 mod process_bound;
@@ -60,6 +61,8 @@ mod _core {
     use crate::groups::{create_group, group_object, list_groups, remove_group, wait_group};
     #[pymodule_export]
     use crate::hooks::install;
+    #[pymodule_export]
+    use crate::metrics::Metric;
     #[pymodule_export]
     use crate::object_ref::{ObjectRef, note_reference, reference_at, restore_reference};
     #[pymodule_export]

@@ -286,6 +286,9 @@ impl Daemon {
             Effect::ReadMemory { .. }
             | Effect::ShutDown { .. }
             | Effect::ProvideMemory(_)
+            // No process here has metrics.
+            | Effect::OpenMetricsDoor
+            | Effect::MetricsRead { .. }
             | Effect::Disk(DiskJob::Remove { .. }) => {}
             Effect::Disk(job) => {
                 let blocks = match &job {

@@ -15,10 +15,12 @@ mod shell;
 mod template;
 
 pub use crate::core::effect::DriverEvent;
+pub use crate::core::metrics::{Definition, MetricNumber, TagValues};
 pub use crate::core::sources::Source;
 pub use crate::handle::{ActorHandle, ObjectHandle};
 pub use crate::shared::{SharedView, SharedWriter};
 pub use crate::shell::groups::{GroupQuery, GroupWait};
+pub use crate::shell::metrics;
 pub use crate::shell::runtime::{
     ArgumentInput, CancelError, ConnectError, ConnectOptions, CreatedActor, FinishedTask,
     IncomingTask, NextWork, ReturnedValue, Runtime, WaitOutcome, Work,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from whipray.util import dask as dask
     from whipray.util import debugpy as ray_debugpy
     from whipray.util import joblib as joblib
+    from whipray.util import metrics as metrics
     from whipray.util import multiprocessing as multiprocessing
     from whipray.util import queue as queue
     from whipray.util import rpdb as pdb
@@ -58,6 +59,7 @@ _MODULES = (
     "debugpy",
     "helpers",
     "joblib",
+    "metrics",
     "multiprocessing",
     "queue",
     "rpdb",

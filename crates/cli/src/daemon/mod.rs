@@ -16,7 +16,7 @@ use std::sync::Arc;
 use whipray_control::ClusterControl;
 use whipray_control::core::Control;
 use whipray_control::storage::RedbStorage;
-use whipray_net::{Endpoint, Listener};
+use whipray_net::{Endpoint, HttpListener, Listener};
 use whipray_node::core::Config;
 use whipray_node::shell::gpus::Gpus;
 use whipray_node::shell::{Daemon, DaemonError, EndReason, ListenerKind, Settings, gpus, machine};
@@ -25,6 +25,7 @@ use whipray_proto::resources::GPU;
 use whipray_store::Arena;
 
 use crate::arguments::DaemonArguments;
+use crate::session_files;
 use composition::Composed;
 pub use options::DaemonOptions;
 pub use ready::{Ready, ReadyLine};
@@ -61,6 +62,11 @@ pub enum StartError {
         "port {port} of {ip} is taken; stop the process that listens there, or choose another --port"
     )]
     PortTaken { ip: String, port: u16 },
+    #[error(
+        "port {port} of {ip} is taken; stop the process that listens there, or choose another \
+         --metrics-export-port"
+    )]
+    MetricsPortTaken { ip: String, port: u16 },
     #[error("cannot listen on {address}: {error}")]
     Listen {
         address: String,
@@ -154,6 +160,10 @@ fn start(arguments: &DaemonArguments) -> Result<Started, StartError> {
         .port
         .map(|port| listen_tcp(&node_ip, port))
         .transpose()?;
+    let metrics_listener = options
+        .metrics_export_port
+        .map(|port| listen_for_metrics(&node_ip, port))
+        .transpose()?;
     let session = Session::create(&options)?;
     logging::start(&session.log_directory(), options.is_detached);
     let spill_sites = spilling::sites(&options, &flags, session.temp_directory(), session.name())?;
@@ -226,6 +236,8 @@ fn start(arguments: &DaemonArguments) -> Result<Started, StartError> {
         log_directory: session.log_directory(),
         lifeline,
         memory: Box::new(memory),
+        metrics_listener,
+        metrics_discovery_file: session.directory().join(session_files::METRICS_FILE),
     };
     let daemon = Daemon::new(settings, control)?;
     session.publish(
@@ -257,6 +269,23 @@ fn listen_tcp(ip: &str, port: u16) -> Result<(Listener, std::net::SocketAddr), S
             error,
         }),
     }
+}
+
+fn listen_for_metrics(node_ip: &str, port: u16) -> Result<HttpListener, StartError> {
+    let ip: std::net::IpAddr = node_ip
+        .parse()
+        .map_err(|_| StartError::NodeIp(node_ip.to_owned()))?;
+    HttpListener::bind(ip, port).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => StartError::MetricsPortTaken {
+            ip: ip.to_string(),
+            port,
+        },
+        std::io::ErrorKind::AddrNotAvailable => StartError::NodeIp(ip.to_string()),
+        _ => StartError::Listen {
+            address: format!("{ip}:{port}"),
+            error,
+        },
+    })
 }
 
 /// The Python that runs the workers: the one asked for, else the one of whoever runs this command.

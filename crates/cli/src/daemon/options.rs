@@ -22,6 +22,8 @@ pub struct DaemonOptions {
     /// Where to listen on TCP; absent: not at all.
     pub port: Option<u16>,
     pub node_ip: Option<String>,
+    /// Where metrics are read; absent: at any port, once there are some.
+    pub metrics_export_port: Option<u16>,
     pub labels: BTreeMap<String, String>,
     /// Variables of the environment for all workers.
     pub environment: BTreeMap<String, String>,

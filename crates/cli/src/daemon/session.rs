@@ -120,6 +120,7 @@ impl Session {
     pub fn end(&self) {
         let _ = fs::remove_file(self.directory.join(session_files::NODE_FILE));
         let _ = fs::remove_file(self.directory.join(session_files::TOKEN_FILE));
+        let _ = fs::remove_file(self.directory.join(session_files::METRICS_FILE));
         let ours = session_files::read_current_cluster()
             .is_some_and(|current| Path::new(&current.session_directory) == self.directory);
         if ours {

@@ -76,6 +76,7 @@ fn options(arguments: &StartArguments) -> Result<DaemonOptions, VerbError> {
         temp_dir: arguments.temp_dir.clone(),
         port: Some(arguments.port),
         node_ip: arguments.node_ip_address.clone(),
+        metrics_export_port: arguments.metrics_export_port,
         labels: parse_labels(&arguments.labels)?,
         object_spilling_directory: arguments.object_spilling_directory.clone(),
         system_config: serde_json::from_str(&arguments.system_config)

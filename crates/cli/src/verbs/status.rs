@@ -51,6 +51,10 @@ impl fmt::Display for Report<'_> {
                 writeln!(out, "    id       {}", node.node)?;
                 writeln!(out, "    session  {}", node.session_directory)?;
                 writeln!(out, "    objects  {}", node.store_objects)?;
+                if node.metrics_port > 0 {
+                    let (ip, port) = (&node.ip, node.metrics_port);
+                    writeln!(out, "    metrics  http://{ip}:{port}/metrics")?;
+                }
             }
         }
         writeln!(out, "\nResources in use")?;

@@ -140,13 +140,13 @@ impl Node {
     }
 
     /// A client leaves on purpose. A worker that says so is not to be given anything more.
-    pub(super) fn goodbye(&mut self, client: ClientId, reason: String) {
+    pub(super) fn goodbye(&mut self, client: ClientId, reason: String, now: Micros) {
         let Some(entry) = self.clients.get_mut(&client) else {
             return;
         };
         let (worker, role) = (entry.worker, entry.role);
         if role == Role::Worker && reason == IDLE {
-            return self.let_go(worker);
+            return self.let_go(worker, now);
         }
         entry.goodbye = Some(reason.clone());
         if role == Role::Worker {
@@ -157,10 +157,10 @@ impl Node {
 
     /// A worker that was asked whether it is of use to anybody says that it is not: it goes, unless
     /// somebody got it meanwhile.
-    fn let_go(&mut self, worker: WorkerId) {
+    fn let_go(&mut self, worker: WorkerId, now: Micros) {
         if self.pool.idle().contains(&worker) {
             let cause = DeathCause::new(DeathKind::Exited, "it had been idle for long");
-            self.dismiss_worker(worker, cause);
+            self.dismiss_worker(worker, cause, now);
         }
     }
 
@@ -203,7 +203,8 @@ impl Node {
         self.by_worker.remove(&entry.worker);
         self.drop_demands_of(client, now);
         self.forget_inquiries_of(client);
-        self.end_leases_of(client, &entry);
+        self.keep_metrics_of(client);
+        self.end_leases_of(client, &entry, now);
         self.objects.client_gone(client);
         self.objects.owner_gone(entry.worker);
         self.settle_objects(now);
@@ -230,7 +231,7 @@ impl Node {
             .collect();
         for worker in idle {
             let cause = DeathCause::new(DeathKind::OwnerDied, "its job is over");
-            self.dismiss_worker(worker, cause);
+            self.dismiss_worker(worker, cause, now);
         }
         self.schedule(now);
     }

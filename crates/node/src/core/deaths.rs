@@ -122,6 +122,16 @@ impl Node {
     /// Ends a worker now. Those concerned hear of it once it is gone.
     pub(super) fn end_worker(&mut self, worker: WorkerId, cause: DeathCause) {
         self.pool.condemn(worker, cause);
+        self.kill_process_of(worker);
+    }
+
+    /// The same for a worker that nothing is wrong with: it may say what it has counted before.
+    pub(super) fn end_worker_in_order(&mut self, worker: WorkerId, cause: DeathCause, now: Micros) {
+        self.pool.condemn(worker, cause);
+        self.kill_in_order(worker, now);
+    }
+
+    pub(super) fn kill_process_of(&mut self, worker: WorkerId) {
         // One whose process is not known yet is ended when the template says its number.
         if let Some(pid) = self.pool.get(worker).and_then(|entry| entry.pid) {
             self.effects.push(Effect::KillProcess { pid });
@@ -129,10 +139,10 @@ impl Node {
     }
 
     /// Lets an idle worker go in order: its connection ends, and it leaves by itself.
-    pub(super) fn dismiss_worker(&mut self, worker: WorkerId, cause: DeathCause) {
+    pub(super) fn dismiss_worker(&mut self, worker: WorkerId, cause: DeathCause, now: Micros) {
         self.pool.condemn(worker, cause);
         if let Some(client) = self.pool.get(worker).and_then(|entry| entry.client()) {
-            self.effects.push(Effect::Close { client });
+            self.close_in_order(client, now);
         }
     }
 

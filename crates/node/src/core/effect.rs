@@ -8,7 +8,7 @@ use whipray_proto::messages::session::Welcome;
 use whipray_proto::{Message, WorkerId};
 use whipray_store::core::{DiskJob, Extent};
 
-use super::ClientId;
+use super::{ClientId, Page};
 
 /// Variables of the environment of a worker process, beyond those of the daemon.
 pub type Environment = Arc<BTreeMap<String, String>>;
@@ -54,6 +54,13 @@ pub enum Effect {
     ProvideMemory(Extent),
     /// For the threads that use the disk.
     Disk(DiskJob),
+    /// Metrics are to be read by whoever wants to.
+    OpenMetricsDoor,
+    /// What somebody who reads metrics gets.
+    MetricsRead {
+        reading: u64,
+        page: Box<Page>,
+    },
     ShutDown {
         reason: String,
     },

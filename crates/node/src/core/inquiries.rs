@@ -172,7 +172,7 @@ impl Node {
         }
     }
 
-    fn report_worker(&self, worker: WorkerId, entry: &Worker) -> WorkerReport {
+    pub(super) fn report_worker(&self, worker: WorkerId, entry: &Worker) -> WorkerReport {
         let holder = |client: &ClientId| self.clients.get(client).map(|client| client.worker);
         let mut report = WorkerReport {
             worker,

@@ -250,7 +250,7 @@ impl Node {
         self.settle(work, now);
         if end_worker {
             let cause = DeathCause::new(DeathKind::Exited, "its owner had no more use for it");
-            self.dismiss_worker(worker, cause);
+            self.dismiss_worker(worker, cause, now);
         } else {
             self.pool.set_idle(worker, now);
             self.serve_with(worker);
@@ -332,7 +332,7 @@ impl Node {
     }
 
     /// An owner is gone: whatever its workers do, nobody waits for it.
-    pub(super) fn end_leases_of(&mut self, client: ClientId, owner: &Client) {
+    pub(super) fn end_leases_of(&mut self, client: ClientId, owner: &Client, now: Micros) {
         let held: Vec<WorkerId> = self
             .pool
             .iter()
@@ -346,7 +346,8 @@ impl Node {
                 "the process (pid {}) that submitted its task is gone",
                 owner.pid
             );
-            self.end_worker(worker, DeathCause::new(DeathKind::OwnerDied, detail));
+            let cause = DeathCause::new(DeathKind::OwnerDied, detail);
+            self.end_worker_in_order(worker, cause, now);
         }
     }
 }

@@ -12,6 +12,7 @@ mod groups;
 mod inquiries;
 mod leases;
 mod memory;
+mod metrics;
 mod objects;
 mod placement;
 mod report;
@@ -36,6 +37,7 @@ use whipray_store::core::{ObjectTable, SpillSettings};
 pub use deaths::Exit;
 pub use effect::{Effect, Environment};
 pub use memory::{MachineMemory, MemoryReading, MemorySettings};
+pub use metrics::Page;
 pub use timers::Micros;
 pub use whipray_store::core::ClientId;
 
@@ -96,6 +98,7 @@ pub struct Node {
     is_trim_armed: bool,
     monitor: memory::Monitor,
     inquiries: inquiries::Inquiries,
+    metrics: metrics::Metrics,
     start_failures: u32,
     no_spawn_before: Micros,
     timers: Timers,
@@ -127,6 +130,7 @@ impl Node {
             is_trim_armed: false,
             monitor: memory::Monitor::default(),
             inquiries: inquiries::Inquiries::default(),
+            metrics: metrics::Metrics::default(),
             start_failures: 0,
             no_spawn_before: 0,
             timers: Timers::default(),
@@ -163,6 +167,7 @@ impl Node {
                 Timer::SpawnRetry | Timer::Saving => self.schedule(now),
                 Timer::Memory => self.on_memory_due(),
                 Timer::Inquiry(request) => self.answer_inquiry(request),
+                Timer::Metrics(request) => self.end_metrics_wait(request),
             }
         }
     }
@@ -215,7 +220,8 @@ impl Node {
             Message::Inquiry(inquiry) => self.inquire(client, inquiry, now),
             Message::ProcessReported(reported) => self.process_reported(client, reported),
             Message::CycleFound(cycle) => self.cycle_found(&cycle),
-            Message::Goodbye(goodbye) => self.goodbye(client, goodbye.reason),
+            Message::MetricsReported(reported) => self.metrics_reported(client, reported),
+            Message::Goodbye(goodbye) => self.goodbye(client, goodbye.reason, now),
             Message::ShutDown(shut_down) if role != Role::Worker => {
                 self.effects.push(Effect::ShutDown {
                     reason: shut_down.reason,

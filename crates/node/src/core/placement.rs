@@ -176,7 +176,7 @@ impl Node {
         now: Micros,
     ) {
         match self.worker_of(actor, incarnation) {
-            Some(Some(worker)) => self.end_worker(worker, cause),
+            Some(Some(worker)) => self.end_worker_in_order(worker, cause, now),
             Some(None) => self.forget_placement(actor, now),
             None => {}
         }

@@ -38,6 +38,7 @@ impl Node {
             bundles: self.ledger.bundle_uses().into_iter().map(status).collect(),
             store_spilled_bytes: store.spilled_bytes,
             store_spilled_objects: store.spilled_objects,
+            metrics_port: self.metrics.port().into(),
         }
     }
 

@@ -31,6 +31,8 @@ pub enum Timer {
     Memory,
     /// A question is answered with what has come until now.
     Inquiry(u64),
+    /// Values of metrics are waited for no longer.
+    Metrics(u64),
 }
 
 /// Pending timers. One that is no longer wanted stays, and is found pointless when it fires: that

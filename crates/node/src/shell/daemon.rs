@@ -1,6 +1,7 @@
 //! The loop of the daemon: one thread that waits, decides and acts.
 
 mod clients;
+mod metrics;
 mod output;
 mod workers;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Rlimit, Signal, WaitOptions};
-use whipray_net::{Interest, Listener, Poller, ReadyEvent, Waker};
+use whipray_net::{HttpListener, Interest, Listener, Poller, ReadyEvent, Waker};
 use whipray_proto::link::{ControlSays, NodeSays};
 use whipray_store::Arena;
 
@@ -24,6 +25,7 @@ use super::logs::Logs;
 use super::memory::MemorySource;
 use super::memory_events::MemoryEvents;
 use super::memory_provider::MemoryProvider;
+use super::metrics_door::MetricsDoor;
 use super::signals;
 use super::spill_places::SpillSites;
 use super::zygote::Zygote;
@@ -34,7 +36,8 @@ const ZYGOTE: u64 = 1;
 const LOGS: u64 = 2;
 const LIFELINE: u64 = 3;
 const DISK: u64 = 4;
-const FIRST_LISTENER: u64 = 5;
+const METRICS: u64 = 5;
+const FIRST_LISTENER: u64 = 6;
 const FIRST_CLIENT: u64 = 64;
 
 /// How long killed processes may take to be gone.
@@ -69,6 +72,10 @@ pub struct Settings {
     /// Readable at its end once the driver that started the daemon is gone.
     pub lifeline: Option<OwnedFd>,
     pub memory: Box<dyn MemorySource>,
+    /// Where metrics are read from the start; `None`: at any port, once there are some.
+    pub metrics_listener: Option<HttpListener>,
+    /// Where Prometheus finds out about it.
+    pub metrics_discovery_file: PathBuf,
 }
 
 /// What kind of peers a listener has.
@@ -113,6 +120,7 @@ pub struct Daemon<C: Control> {
     memory_events: MemoryEvents,
     memory_provider: MemoryProvider,
     disk: Disk,
+    metrics_door: Option<MetricsDoor>,
     end: Option<EndReason>,
     effects: Vec<Effect>,
     says: Vec<ControlSays>,
@@ -123,7 +131,7 @@ impl<C: Control> Daemon<C> {
     ///
     /// # Errors
     /// The system is out of file descriptors, or the log folder cannot be watched.
-    pub fn new(settings: Settings, control: C) -> Result<Self, DaemonError> {
+    pub fn new(mut settings: Settings, control: C) -> Result<Self, DaemonError> {
         let poller = Poller::new().map_err(DaemonError::Poller)?;
         let logs = Logs::new(&settings.log_directory).map_err(|error| DaemonError::Logs {
             folder: settings.log_directory.clone(),
@@ -155,9 +163,11 @@ impl<C: Control> Daemon<C> {
         if spilling.is_some() {
             disk.clean_up();
         }
+        let metrics_listener = settings.metrics_listener.take();
         let mut daemon = Self {
             memory_provider,
             disk,
+            metrics_door: None,
             node: Node::new(settings.config.clone()),
             control,
             settings,
@@ -175,6 +185,9 @@ impl<C: Control> Daemon<C> {
             says: Vec::new(),
         };
         daemon.start_zygote();
+        if metrics_listener.is_some() {
+            daemon.open_metrics_door(metrics_listener);
+        }
         daemon.node.on_start();
         daemon.settle();
         Ok(daemon)
@@ -235,6 +248,7 @@ impl<C: Control> Daemon<C> {
             }
             LIFELINE => self.on_lifeline(),
             DISK => self.on_disk(),
+            METRICS => self.on_metrics_door(),
             token if token < FIRST_CLIENT => self.accept((token - FIRST_LISTENER) as usize),
             client => self.on_client(client, event),
         }
@@ -343,6 +357,12 @@ impl<C: Control> Daemon<C> {
             Effect::FlushLogs { client, request } => self.flush_logs(client, request),
             Effect::ProvideMemory(extent) => self.memory_provider.provide(extent),
             Effect::Disk(job) => self.disk.start(job),
+            Effect::OpenMetricsDoor => self.open_metrics_door(None),
+            Effect::MetricsRead { reading, page } => {
+                if let Some(door) = &mut self.metrics_door {
+                    door.answer(reading, page);
+                }
+            }
             Effect::ShutDown { reason } => self.end = Some(EndReason::Asked(reason)),
         }
     }

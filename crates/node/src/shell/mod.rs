@@ -11,6 +11,7 @@ pub mod machine;
 mod memory;
 mod memory_events;
 mod memory_provider;
+mod metrics_door;
 mod signals;
 mod spill_places;
 mod zygote;

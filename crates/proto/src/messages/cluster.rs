@@ -102,6 +102,9 @@ pub struct NodeStatus {
     pub store_spilled_bytes: u64,
     #[prost(uint64, tag = "17")]
     pub store_spilled_objects: u64,
+    /// Where metrics can be fetched; zero while nowhere.
+    #[prost(uint32, tag = "20")]
+    pub metrics_port: u32,
 }
 
 /// What is reserved for one bundle of a placement group.

@@ -3,13 +3,15 @@
 //! Messages are grouped by who speaks to whom: [`session`] (anyone to a node: hello, bye),
 //! [`lease`] (owner and node), [`object`] (client and store; borrower and owner), [`execution`]
 //! (owner and executor), [`actor`] (owner, node and control), [`placement`] (placement
-//! groups: client and control), [`cluster`] (queries, key-value, logs).
+//! groups: client and control), [`cluster`] (queries, key-value, logs), [`inquiry`] and
+//! [`metrics`] (what processes know and count, asked through the node).
 
 pub mod actor;
 pub mod cluster;
 pub mod execution;
 pub mod inquiry;
 pub mod lease;
+pub mod metrics;
 pub mod object;
 pub mod placement;
 pub mod session;
@@ -159,6 +161,9 @@ messages! {
     162 => inquiry::ProcessReported,
     163 => inquiry::InquiryAnswered,
     164 => inquiry::CycleFound,
+
+    176 => metrics::MetricsRequest,
+    177 => metrics::MetricsReported,
 }
 
 impl Message {

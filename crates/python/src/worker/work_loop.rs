@@ -52,6 +52,8 @@ pub fn run_worker(hooks: &Bound<'_, PyAny>) -> PyResult<()> {
     };
     worker.executor.connection.runtime.flush();
     let stopped = worker.executor.hooks.stop(py);
+    // Exit functions of the user may count as well.
+    worker.executor.connection.runtime.hand_over_metrics();
     if let Some(exit) = worker.executor.take_exit() {
         return Err(exit);
     }

@@ -14,6 +14,7 @@ pub mod execution;
 pub mod groups;
 mod history;
 pub mod lineage;
+pub mod metrics;
 pub mod objects;
 pub mod oom_retries;
 mod outcomes;

@@ -91,6 +91,7 @@ pub(crate) fn run(runtime: &Arc<Runtime>) {
     let mut quiet = 0;
     let mut ready = Vec::new();
     while !runtime.is_stopping() {
+        runtime.say_metrics_when_due();
         let turns = runtime.lead.turns.load(Ordering::Relaxed);
         let was_active = turns != last_turns || runtime.take_activity();
         last_turns = turns;
@@ -139,6 +140,7 @@ fn lead(runtime: &Arc<Runtime>, ready: &mut Vec<whipray_net::ReadyEvent>) {
             break;
         }
         runtime.on_ready(ready);
+        runtime.say_metrics_when_due();
         if runtime.is_over() || runtime.take_activity() || runtime.is_driven_outside() {
             break;
         }

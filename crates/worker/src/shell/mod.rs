@@ -2,7 +2,7 @@
 //!
 //! [`runtime`] connects a process and holds its parts; what it can be asked for stands in one file
 //! per subject: [`references`], [`store`], [`wait`], [`submission`], [`execution`], [`streams`],
-//! [`questions`], [`groups`].
+//! [`questions`], [`groups`], [`metrics`].
 //! Below them: [`drive`] (who reads the sockets), [`background`] (who does while nobody waits),
 //! [`state`] (what the lock protects), [`links`] (connections).
 
@@ -12,6 +12,7 @@ mod drive;
 mod execution;
 pub(crate) mod groups;
 mod links;
+pub mod metrics;
 mod questions;
 mod references;
 mod requests;

@@ -26,6 +26,7 @@ use crate::shared::SharedWriter;
 use crate::shell::background::{self, Bench};
 use crate::shell::drive::Lead;
 use crate::shell::links::{Links, WAKER_TOKEN};
+use crate::shell::metrics::MetricsLink;
 use crate::shell::settings;
 use crate::shell::state::State;
 
@@ -192,6 +193,7 @@ pub struct Runtime {
     pub(crate) cancel_hook: Mutex<Option<CancelHook>>,
     /// A task was cancelled: the thread that leads looks for signals.
     pub(crate) is_signalled: AtomicBool,
+    pub(crate) metrics: MetricsLink,
     /// Somebody submitted since the background thread looked last.
     activity: AtomicBool,
     /// An event loop drives the sockets; the time of its last turn, in ms of `started`, plus one.
@@ -295,6 +297,7 @@ impl Runtime {
             callbacks: AtomicUsize::new(0),
             cancel_hook: Mutex::new(None),
             is_signalled: AtomicBool::new(false),
+            metrics: MetricsLink::default(),
             activity: AtomicBool::new(false),
             driven_ms: AtomicU64::new(0),
             is_worker: options.role == Role::Worker,
@@ -323,6 +326,7 @@ impl Runtime {
                 background::run(&in_background);
             })?;
         *runtime.background.lock() = Some(thread);
+        runtime.announce_metrics();
         Ok(runtime)
     }
 
@@ -332,6 +336,7 @@ impl Runtime {
         if self.is_stopping.swap(true, Ordering::SeqCst) {
             return;
         }
+        self.hand_over_metrics();
         let mut state = self.state.lock();
         let goodbye = Goodbye {
             reason: "the process disconnected".to_owned(),

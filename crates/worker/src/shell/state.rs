@@ -18,6 +18,7 @@ use crate::core::effect::{DriverEvent, Effect};
 use crate::core::tasks::Micros;
 use crate::shell::blocked::Waits;
 use crate::shell::links::{Ended, Incoming, LISTENER_TOKEN, Links, WAKER_TOKEN};
+use crate::shell::metrics;
 use crate::shell::requests::Requests;
 
 /// What is done once the lock is released.
@@ -154,6 +155,10 @@ impl State {
                             request: request.request,
                             report: self.report(&request),
                         };
+                        self.core.effects.push(Effect::ToNode(reported.into()));
+                    }
+                    Message::MetricsRequest(request) => {
+                        let reported = metrics::report(request.request);
                         self.core.effects.push(Effect::ToNode(reported.into()));
                     }
                     Message::StartActor(start) => {
