@@ -36,7 +36,7 @@ def find(address: str | None, temp_dir: str | None) -> dict[str, Any] | None:
     if address in (None, "auto"):
         found = _current(temp_dir)
         if found is None and address == "auto":
-            found = _newest(temp_dir, lambda node: True)
+            found = _newest(temp_dir, lambda node: True, of_this_user=True)
             if found is None:
                 raise ConnectionError(_NOBODY)
         return found
@@ -81,9 +81,14 @@ def _current(temp_dir: str | None) -> dict[str, Any] | None:
 
 
 def _newest(
-    temp_dir: str | None, is_wanted: Callable[[dict[str, Any]], bool]
+    temp_dir: str | None,
+    is_wanted: Callable[[dict[str, Any]], bool],
+    of_this_user: bool = False,
 ) -> dict[str, Any] | None:
-    """The session of this machine that began last, among those that run and are wanted."""
+    """The session of this machine that began last, among those that run and are wanted.
+
+    Whoever did not name a cluster must not end up in one that another user has laid out for them.
+    """
     root = temporary_folder(temp_dir)
     try:
         names = sorted(
@@ -92,12 +97,22 @@ def _newest(
     except OSError:
         return None
     for name in names:
-        node = _read_json(os.path.join(root, name, "node.json"))
+        folder = os.path.join(root, name)
+        if of_this_user and not _is_of_this_user(folder):
+            continue
+        node = _read_json(os.path.join(folder, "node.json"))
         if node is not None and is_wanted(node):
-            found = _of_session(os.path.join(root, name))
+            found = _of_session(folder)
             if found is not None:
                 return found
     return None
+
+
+def _is_of_this_user(folder: str) -> bool:
+    try:
+        return os.lstat(folder).st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def _same(node: dict[str, Any], host: str, port: str) -> bool:

@@ -1,5 +1,8 @@
 """A driver that joins the cluster which another driver started for itself with init()."""
 
+import json
+import os
+
 import pytest
 
 pytestmark = [pytest.mark.cluster(num_cpus=2), pytest.mark.usefixtures("cluster")]
@@ -40,6 +43,21 @@ def test_address_in_the_environment(ray, join):
 def test_any_cluster_that_there_is(ray, join):
     told = join("print(ray.nodes()[0]['NodeID'])", "auto")
     assert told.split()[-1] == ray.nodes()[0]["NodeID"]
+
+
+@pytest.mark.whipray_only
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder of somebody else")
+def test_cluster_of_somebody_else_is_not_joined_unnamed(join, tmp_path):
+    """Whoever may write to the folder of sessions could lay out a cluster there that lends itself."""
+    session = tmp_path / "whipray" / "session_9999"
+    session.mkdir(parents=True)
+    (session / "token").write_text("open to all")
+    (session / "node.json").write_text(json.dumps({"endpoint": "tcp:127.0.0.1:9"}))
+    os.chown(session, 12345, 12345)
+    source = "assert False"
+    environment = {"RAY_TMPDIR": str(tmp_path)}
+    with pytest.raises(AssertionError, match="Could not find any running Ray instance"):
+        join(source, "auto", environment=environment)
 
 
 def test_actors_are_found_by_name(ray, get, join):
