@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use whipray_proto::TaskId;
 use whipray_proto::messages::inquiry::{
     EndedReport, Inquiry, ObjectReport, ProcessReport, TaskReport, WorkerReport,
 };
@@ -138,11 +139,16 @@ fn object<'py>(py: Python<'py>, report: &ObjectReport) -> PyResult<Bound<'py, Py
     Ok(dict)
 }
 
-fn task<'py>(py: Python<'py>, report: &TaskReport) -> PyResult<Bound<'py, PyDict>> {
+fn identity<'py>(py: Python<'py>, task: &TaskId) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("task_id", report.task.to_hex())?;
-    dict.set_item("job_id", report.task.job().to_hex())?;
-    dict.set_item("actor_id", report.task.actor().to_hex())?;
+    dict.set_item("task_id", task.to_hex())?;
+    dict.set_item("job_id", task.job().to_hex())?;
+    dict.set_item("actor_id", task.actor().to_hex())?;
+    Ok(dict)
+}
+
+fn task<'py>(py: Python<'py>, report: &TaskReport) -> PyResult<Bound<'py, PyDict>> {
+    let dict = identity(py, &report.task)?;
     dict.set_item("parent_task_id", report.parent.to_hex())?;
     dict.set_item("name", &report.name)?;
     dict.set_item("stage", format!("{:?}", report.stage()))?;
@@ -155,10 +161,7 @@ fn task<'py>(py: Python<'py>, report: &TaskReport) -> PyResult<Bound<'py, PyDict
 }
 
 fn ended<'py>(py: Python<'py>, report: &EndedReport) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    dict.set_item("task_id", report.task.to_hex())?;
-    dict.set_item("job_id", report.task.job().to_hex())?;
-    dict.set_item("actor_id", report.task.actor().to_hex())?;
+    let dict = identity(py, &report.task)?;
     dict.set_item("parent_task_id", report.parent.to_hex())?;
     dict.set_item("name", &report.name)?;
     dict.set_item("attempt", report.attempt)?;

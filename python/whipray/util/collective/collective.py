@@ -137,11 +137,8 @@ def get_rank(group_name: str = "default") -> int:
 
     Raises RuntimeError outside of actors and tasks.
     """
-    _check_inside_actor()
-    with _group_mgr_lock:
-        known = _group_mgr.is_group_exist(group_name)
-        group = _group_mgr.get_group_by_name(group_name) if known else None
-        return -1 if group is None else group.rank
+    group = _joined(group_name)
+    return -1 if group is None else group.rank
 
 
 def get_collective_group_size(group_name: str = "default") -> int:
@@ -149,11 +146,16 @@ def get_collective_group_size(group_name: str = "default") -> int:
 
     Raises RuntimeError outside of actors and tasks.
     """
+    group = _joined(group_name)
+    return -1 if group is None else group.world_size
+
+
+def _joined(group_name: str) -> BaseGroup | None:
+    """The group, where this process has joined it."""
     _check_inside_actor()
     with _group_mgr_lock:
         known = _group_mgr.is_group_exist(group_name)
-        group = _group_mgr.get_group_by_name(group_name) if known else None
-        return -1 if group is None else group.world_size
+        return _group_mgr.get_group_by_name(group_name) if known else None
 
 
 def get_group_handle(group_name: str = "default") -> BaseGroup:

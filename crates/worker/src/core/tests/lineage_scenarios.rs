@@ -98,8 +98,8 @@ fn retries_are_used_up_and_then_it_is_a_failure() {
     owner.check_empty();
 }
 
-#[test]
-fn without_retries_nothing_is_kept() {
+/// The task of the result has no retries.
+fn owner_with_result_for_good() -> (TestOwner, Arc<ObjectCell>) {
     let mut owner = TestOwner::new("owner");
     let template = TaskTemplate {
         max_retries: 0,
@@ -109,6 +109,12 @@ fn without_retries_nothing_is_kept() {
     owner.grant(1, "w1");
     owner.effects();
     answer_shared(&mut owner, result.id());
+    (owner, result)
+}
+
+#[test]
+fn without_retries_nothing_is_kept() {
+    let (mut owner, result) = owner_with_result_for_good();
     assert!(owner.core.lineage.is_empty());
     lose_copy(&mut owner, &result);
     assert_eq!(
@@ -121,15 +127,7 @@ fn without_retries_nothing_is_kept() {
 /// nobody came to free it, since for its owner there was no copy any more.
 #[test]
 fn a_copy_that_counts_as_lost_for_good_is_freed() {
-    let mut owner = TestOwner::new("owner");
-    let template = TaskTemplate {
-        max_retries: 0,
-        ..template()
-    };
-    let result = owner.submit(&template);
-    owner.grant(1, "w1");
-    owner.effects();
-    answer_shared(&mut owner, result.id());
+    let (mut owner, result) = owner_with_result_for_good();
     lose_copy(&mut owner, &result);
     assert!(owner.told_node().iter().any(
         |message| matches!(message, Message::FreeObjects(free) if free.objects == [result.id()])

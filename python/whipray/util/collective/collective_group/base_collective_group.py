@@ -47,9 +47,9 @@ class BaseGroup(metaclass=ABCMeta):
         """Let go of connections."""
 
     @classmethod
+    @abstractmethod
     def backend(cls) -> Any:
         """The name of the backend."""
-        raise NotImplementedError
 
     @classmethod
     @abstractmethod
