@@ -48,7 +48,7 @@ def test_any_cluster_that_there_is(ray, join):
 @pytest.mark.whipray_only
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder of somebody else")
 def test_cluster_of_somebody_else_is_not_joined_unnamed(join, tmp_path):
-    """Whoever may write to the folder of sessions could lay out a cluster there that lends itself."""
+    """Whoever may write to the folder of sessions could lay out a cluster there for others."""
     session = tmp_path / "whipray" / "session_9999"
     session.mkdir(parents=True)
     (session / "token").write_text("open to all")
