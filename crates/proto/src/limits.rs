@@ -186,3 +186,24 @@ pub const ROOM_WAIT: Duration = Duration::from_secs(2);
 
 /// How long clients that were asked to let go of mappings may take until others stop waiting for it.
 pub const RELEASE_WAIT: Duration = Duration::from_millis(50);
+
+/// The least time between two words of control to a node on what other nodes have to give.
+pub const VIEW_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often a node says to the head that it is alive.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// After so much silence a node gets nothing new.
+pub const NODE_SUSPECT: Duration = Duration::from_secs(3);
+
+/// A node that has no answer of the head for so long ends its processes: soon they do not count.
+pub const NODE_FENCE: Duration = Duration::from_secs(15);
+
+/// After so much silence a node is dead, for ever.
+pub const NODE_DEAD: Duration = Duration::from_secs(20);
+
+/// How long a node whose connections ended may take to come back.
+pub const NODE_RETURN: Duration = Duration::from_secs(2);
+
+/// How long nodes try to reach the head before they end.
+pub const HEAD_LOST: Duration = Duration::from_secs(15);

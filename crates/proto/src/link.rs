@@ -61,6 +61,10 @@ pub enum NodeSays {
         /// What is free now.
         available: Resources,
     },
+    /// An actor that [`ControlSays::RecallActor`] named had no process, and is forgotten.
+    ActorRecalled { actor: ActorId, incarnation: u32 },
+    /// Nothing runs here any more that would have to end first; see [`ControlSays::Drain`].
+    Drained,
     /// What is free, after [`ControlSays::WatchResources`] and at each growth from then on.
     Available { node: NodeId, available: Resources },
     /// Someone here waits for a placement group of which the node knows nothing.
@@ -76,9 +80,68 @@ pub enum NodeSays {
     },
 }
 
+/// Where a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeState {
+    Alive = 0,
+    /// Silent for a moment: it gets nothing new.
+    Suspect = 1,
+    /// It is to go: it gets nothing new, and its objects move away.
+    Draining = 2,
+    /// For ever. A daemon that comes back is a new node.
+    Dead = 3,
+}
+
+/// What the nodes of a cluster are to know of each other.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NodeNews {
+    #[prost(message, required, tag = "1")]
+    pub node: NodeId,
+    #[prost(enumeration = "NodeState", tag = "2")]
+    pub state: i32,
+    /// `tcp:host:port` of its daemon.
+    #[prost(string, tag = "3")]
+    pub endpoint: String,
+    #[prost(string, tag = "4")]
+    pub ip: String,
+    #[prost(message, required, tag = "5")]
+    pub total: Resources,
+    #[prost(message, required, tag = "6")]
+    pub available: Resources,
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Why it is dead.
+    #[prost(message, optional, tag = "8")]
+    pub cause: Option<DeathCause>,
+}
+
 /// Control to a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ControlSays {
+    /// Nodes that came, went, or have more or less to give than when this node heard of them last.
+    /// A node that joins hears of all that are there, itself among them.
+    Nodes(Vec<NodeNews>),
+    /// A driver anywhere in the cluster has this job: its workers may be wanted here.
+    JobStarted {
+        description: Box<JobDescription>,
+        driver: WorkerAddress,
+    },
+    /// An actor that waits here could have a process elsewhere: forget it if it has none yet, and
+    /// say so with [`NodeSays::ActorRecalled`]; else nothing.
+    RecallActor { actor: ActorId, incarnation: u32 },
+    /// Where the bundles of a group lie, by their indexes (nil: nowhere now), for a node that asked
+    /// with [`NodeSays::GroupWanted`]; and again at each change.
+    GroupPlaced {
+        group: PlacementGroupId,
+        nodes: Vec<NodeId>,
+    },
+    /// Take nothing new, and say [`NodeSays::Drained`] once nothing runs any more, or when
+    /// `deadline_us` microseconds are over.
+    Drain { reason: String, deadline_us: u64 },
+    /// The cluster has given this node up: all that it has is of the past. It ends its processes, and
+    /// may join as a new node.
+    Fenced { reason: String },
     /// Pass this on to a client of yours; one that is gone is no error.
     Tell {
         client: WorkerId,

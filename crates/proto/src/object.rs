@@ -12,9 +12,13 @@ pub struct WorkerAddress {
     pub worker: WorkerId,
     #[prost(message, required, tag = "2")]
     pub node: NodeId,
-    /// `unix:@name` for an abstract Unix socket, `tcp:host:port` between machines.
+    /// `unix:@name`, an abstract Unix socket: for processes of the same node.
     #[prost(string, tag = "3")]
     pub endpoint: String,
+    /// `tcp:host:port` of the node's daemon, which passes connections of other machines on to the
+    /// process; empty where the node has no such port.
+    #[prost(string, tag = "4")]
+    pub node_endpoint: String,
 }
 
 /// References with their owners; each owner is written once, however many of its objects follow.

@@ -166,6 +166,7 @@ impl Prepared {
                 job: context::job(py, connection),
                 environment: item(specification, "environment")?.extract()?,
                 strategy: groups::strategy(specification)?,
+                near: None,
             },
             num_returns: item(specification, "num_returns")?.extract()?,
             max_retries: item(specification, "max_retries")?.extract()?,

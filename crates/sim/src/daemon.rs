@@ -250,6 +250,11 @@ impl Daemon {
     fn carry_out(&mut self, effect: Effect, around: &mut Around) {
         match effect {
             Effect::Send { client, message } => self.queue(client, message, around),
+            Effect::ToNode { .. } => {
+                around
+                    .witness
+                    .violation("the only node speaks to another one".to_owned());
+            }
             Effect::Welcome { client, welcome } => self.queue(client, (*welcome).into(), around),
             Effect::Close { client } => {
                 // What it had written counts: a worker seals its results before it answers.

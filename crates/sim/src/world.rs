@@ -288,6 +288,7 @@ impl World {
             worker,
             node: node_id(),
             endpoint: format!("unix:@sim/{index}"),
+            node_endpoint: String::new(),
         };
         self.around.witness.processes.insert(worker, index);
         let process = Process::new(index, pid, role, address, &mut self.around);

@@ -199,6 +199,9 @@ fn start(arguments: &DaemonArguments) -> Result<Started, StartError> {
         node_ip: node_ip.clone(),
         hostname: machine::hostname(),
         endpoint: endpoint.to_string(),
+        node_endpoint: tcp.as_ref().map_or_else(String::new, |(_, address)| {
+            Endpoint::Tcp(*address).to_string()
+        }),
         session_directory: session.directory().display().to_string(),
         session_name: session.name().to_owned(),
         cluster_address: cluster_address.clone(),

@@ -28,6 +28,7 @@ fn ask_for_leases(client: &mut Client, target: u32) -> TestResult {
         job: client.welcome.job,
         environment: BTreeMap::new(),
         strategy: None,
+        near: None,
     };
     client.say(LeaseTarget {
         class: 1,
@@ -110,12 +111,15 @@ fn an_object_is_written_by_one_and_read_by_another() -> TestResult {
         object: id,
         owner: writer.worker,
         unpin: true,
+        owner_node: None,
     })?;
     // The two connections are served independently: ask until the seal was seen.
     let pinned = loop {
         reader.say(PinObjects {
             request: 2,
             objects: vec![id],
+            locations: Vec::new(),
+            owners: Vec::new(),
         })?;
         let answer = reader.await_message(|message| match message {
             Message::ObjectsPinned(pinned) => Some(pinned.objects),

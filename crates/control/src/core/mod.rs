@@ -189,6 +189,7 @@ impl Control {
             } => {
                 self.bundles_prepared(node, group, attempt, is_granted, available);
             }
+            NodeSays::ActorRecalled { .. } | NodeSays::Drained => {}
             NodeSays::Available { node, available } => self.resources_available(node, available),
             NodeSays::GroupWanted { node, group } => self.group_wanted(node, group),
             NodeSays::Reported {

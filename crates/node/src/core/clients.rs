@@ -78,6 +78,7 @@ impl Node {
                     worker: hello.worker,
                     node: self.config.node,
                     endpoint: hello.endpoint,
+                    node_endpoint: self.config.node_endpoint.clone(),
                 };
                 let description = Box::new(description);
                 self.tell_control(NodeSays::DriverJoined {
@@ -116,6 +117,7 @@ impl Node {
             node_resources: self.config.resources.clone(),
             cluster_address: self.config.cluster_address.clone(),
             has_arena: false,
+            node_endpoint: self.config.node_endpoint.clone(),
         });
         self.effects.push(Effect::Welcome { client, welcome });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use whipray_proto::link::NodeSays;
 use whipray_proto::messages::session::Welcome;
-use whipray_proto::{Message, WorkerId};
+use whipray_proto::{Message, NodeId, WorkerId};
 use whipray_store::core::{DiskJob, Extent};
 
 use super::{ClientId, Page};
@@ -20,6 +20,11 @@ pub type Environment = Arc<BTreeMap<String, String>>;
 pub enum Effect {
     Send {
         client: ClientId,
+        message: Message,
+    },
+    /// Send to the daemon of another node.
+    ToNode {
+        node: NodeId,
         message: Message,
     },
     /// The answer to a good hello; the arena travels with it where the connection allows.

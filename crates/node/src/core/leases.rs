@@ -206,6 +206,7 @@ impl Node {
             worker,
             node: self.config.node,
             endpoint: endpoint.clone(),
+            node_endpoint: self.config.node_endpoint.clone(),
         };
         let hold = Hold {
             assignment: assignment.clone(),

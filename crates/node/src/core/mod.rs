@@ -56,6 +56,8 @@ pub struct Config {
     pub node_ip: String,
     pub hostname: String,
     pub endpoint: String,
+    /// `tcp:host:port` by which other machines reach this node; empty where they cannot.
+    pub node_endpoint: String,
     pub session_directory: String,
     pub session_name: String,
     pub cluster_address: String,
@@ -255,6 +257,11 @@ impl Node {
         }
     }
 
+    /// Another daemon of the cluster says something.
+    pub fn on_node_message(&mut self, from: NodeId, message: Message, _now: Micros) {
+        tracing::warn!(%from, message = message.name(), "unexpected message of another node");
+    }
+
     /// Control says something.
     pub fn on_control(&mut self, says: ControlSays, now: Micros) {
         match says {
@@ -306,6 +313,12 @@ impl Node {
             ControlSays::WatchResources { node, is_on } if node == self.config.node => {
                 self.watch_resources(is_on, now);
             }
+            ControlSays::Nodes(_)
+            | ControlSays::JobStarted { .. }
+            | ControlSays::RecallActor { .. }
+            | ControlSays::GroupPlaced { .. }
+            | ControlSays::Drain { .. }
+            | ControlSays::Fenced { .. } => {}
             // Meant for another node.
             ControlSays::PrepareBundles { .. }
             | ControlSays::CommitBundles { .. }

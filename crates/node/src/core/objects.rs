@@ -84,6 +84,7 @@ fn pinned(request: u64, found: Vec<Pinned>, lost: Vec<Lost>) -> ObjectsPinned {
         offset: pinned.offset,
         size_bytes: pinned.size_bytes,
         path: pinned.path.as_deref().unwrap_or_default().to_owned(),
+        is_new_copy: false,
     });
     let lost = lost.into_iter().map(|lost| LostObject {
         object: lost.object,

@@ -127,6 +127,7 @@ impl Node {
             worker,
             node: self.config.node,
             endpoint: endpoint.clone(),
+            node_endpoint: self.config.node_endpoint.clone(),
         };
         let pid = entry.pid.unwrap_or(0);
         placement.stage = Stage::Runs { worker };

@@ -332,6 +332,9 @@ impl<C: Control> Daemon<C> {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send { client, message } => self.connections.queue(client, &message),
+            Effect::ToNode { node, message } => {
+                tracing::warn!(%node, message = message.name(), "no stream leads there");
+            }
             Effect::Welcome { client, welcome } => {
                 self.connections
                     .queue_welcome(client, *welcome, &self.settings.arena);

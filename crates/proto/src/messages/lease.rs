@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::failure::{DeathCause, Failure};
-use crate::ids::{JobId, LeaseId, WorkerId};
+use crate::ids::{JobId, LeaseId, NodeId, WorkerId};
 use crate::object::WorkerAddress;
 use crate::resources::Resources;
 use crate::scheduling::SchedulingStrategy;
@@ -22,6 +22,9 @@ pub struct SchedulingClass {
     /// Where its tasks may run; absent for the default.
     #[prost(message, optional, boxed, tag = "4")]
     pub strategy: Option<Box<SchedulingStrategy>>,
+    /// The node with most of what its tasks take, where that is much: rather there.
+    #[prost(message, optional, tag = "5")]
+    pub near: Option<NodeId>,
 }
 
 /// Owner to node: how many leases of a class the owner wants to hold in all. The last word counts.
@@ -120,6 +123,9 @@ pub struct KillWorker {
 pub struct WatchWorker {
     #[prost(message, required, tag = "1")]
     pub worker: WorkerId,
+    /// The node of that process; absent for the one that is asked.
+    #[prost(message, optional, tag = "2")]
+    pub node: Option<NodeId>,
 }
 
 /// Node to client: a watched worker is gone.
@@ -127,6 +133,16 @@ pub struct WatchWorker {
 pub struct WorkerDied {
     #[prost(message, required, tag = "1")]
     pub worker: WorkerId,
+    #[prost(message, required, tag = "2")]
+    pub cause: DeathCause,
+}
+
+/// Node to its clients: another node of the cluster is gone, with all its processes and all copies
+/// of objects that were there. What comes of it after this is of the past.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NodeDied {
+    #[prost(message, required, tag = "1")]
+    pub node: NodeId,
     #[prost(message, required, tag = "2")]
     pub cause: DeathCause,
 }

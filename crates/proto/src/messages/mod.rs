@@ -3,14 +3,15 @@
 //! Messages are grouped by who speaks to whom: [`session`] (anyone to a node: hello, bye),
 //! [`lease`] (owner and node), [`object`] (client and store; borrower and owner), [`execution`]
 //! (owner and executor), [`actor`] (owner, node and control), [`placement`] (placement
-//! groups: client and control), [`cluster`] (queries, key-value, logs), [`inquiry`] and
-//! [`metrics`] (what processes know and count, asked through the node).
+//! groups: client and control), [`membership`] (daemons to each other), [`cluster`] (queries,
+//! key-value, logs), [`inquiry`] and [`metrics`] (what processes know and count, asked through the node).
 
 pub mod actor;
 pub mod cluster;
 pub mod execution;
 pub mod inquiry;
 pub mod lease;
+pub mod membership;
 pub mod metrics;
 pub mod object;
 pub mod placement;
@@ -87,6 +88,12 @@ messages! {
     4 => session::PeerHello,
     5 => session::Goodbye,
     6 => session::ShutDown,
+    7 => membership::StreamHello,
+    8 => membership::StreamWelcome,
+    9 => membership::StreamAck,
+    10 => membership::HeartbeatHello,
+    11 => membership::Heartbeat,
+    12 => membership::PassedPeer,
 
     16 => lease::LeaseTarget,
     17 => lease::LeaseGranted,
@@ -100,6 +107,7 @@ messages! {
     25 => lease::WatchWorker,
     26 => lease::WorkerDied,
     27 => lease::LeaseRefused,
+    28 => lease::NodeDied,
 
     48 => object::CreateObject,
     49 => object::ObjectCreated,
@@ -114,6 +122,7 @@ messages! {
     58 => object::RemoveBorrower,
     59 => object::ReleaseMappings,
     60 => object::ConfirmBorrower,
+    61 => object::CopyAdded,
 
     80 => execution::PushTask,
     81 => execution::TaskReplied,

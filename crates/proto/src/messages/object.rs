@@ -1,6 +1,6 @@
 //! Objects: the store of the node, and what borrowers and owners say to each other.
 
-use crate::ids::{ObjectId, WorkerId};
+use crate::ids::{NodeId, ObjectId, WorkerId};
 use crate::object::{ObjectValue, SharedLocation, WorkerAddress};
 
 /// Client to node: room for an object. The client holds a pin on it from here on.
@@ -46,6 +46,9 @@ pub struct SealObject {
     /// Whether the client lets go of its pin with this.
     #[prost(bool, tag = "3")]
     pub unpin: bool,
+    /// The node of the owner; absent where the owner is on the node of the store.
+    #[prost(message, optional, tag = "4")]
+    pub owner_node: Option<NodeId>,
 }
 
 /// Owner to node: nobody refers to these any more. The room comes back with the last pin.
@@ -53,6 +56,12 @@ pub struct SealObject {
 pub struct FreeObjects {
     #[prost(message, repeated, tag = "1")]
     pub objects: Vec<ObjectId>,
+    /// Where the copies are; absent for the owner's own node, which passes others' on.
+    #[prost(message, optional, tag = "2")]
+    pub node: Option<NodeId>,
+    /// Whose they are, where one node says it to another.
+    #[prost(message, optional, tag = "3")]
+    pub owner: Option<WorkerId>,
 }
 
 /// Client to node: where are these? Each one that is found is pinned for the client.
@@ -62,6 +71,14 @@ pub struct PinObjects {
     pub request: u64,
     #[prost(message, repeated, tag = "2")]
     pub objects: Vec<ObjectId>,
+    /// For each object a node that has a copy, so that the store can fetch what it has not; empty
+    /// where all of them are expected here.
+    #[prost(message, repeated, tag = "3")]
+    pub locations: Vec<NodeId>,
+    /// For each object its owner, so that the store knows whose copy it fetches; empty with
+    /// `locations`.
+    #[prost(message, repeated, tag = "4")]
+    pub owners: Vec<WorkerId>,
 }
 
 /// One pinned object.
@@ -77,6 +94,9 @@ pub struct PinnedObject {
     /// The file that the object lies in, where it is not in the arena.
     #[prost(string, tag = "4")]
     pub path: String,
+    /// The copy was fetched from another node for this request: the owner is to hear of it.
+    #[prost(bool, tag = "5")]
+    pub is_new_copy: bool,
 }
 
 /// Node to client: the room of these objects is needed. Mappings of them that the client keeps only
@@ -177,4 +197,14 @@ pub struct Registrations {
     pub registrar: WorkerId,
     #[prost(uint32, tag = "2")]
     pub count: u32,
+}
+
+/// Reader to owner: there is a further copy of this object.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CopyAdded {
+    #[prost(message, required, tag = "1")]
+    pub object: ObjectId,
+    /// With the attempt of the copy that it was made from.
+    #[prost(message, required, tag = "2")]
+    pub location: SharedLocation,
 }

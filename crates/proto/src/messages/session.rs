@@ -93,6 +93,9 @@ pub struct Welcome {
     /// Whether a file descriptor of the arena comes with this message.
     #[prost(bool, tag = "9")]
     pub has_arena: bool,
+    /// `tcp:host:port` by which other machines reach this node; empty where they cannot.
+    #[prost(string, tag = "10")]
+    pub node_endpoint: String,
 }
 
 /// A node or peer to whoever said hello badly, before it closes.

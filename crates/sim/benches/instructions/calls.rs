@@ -20,6 +20,7 @@ fn address(number: u8) -> WorkerAddress {
     WorkerAddress {
         worker: WorkerId::from_array([number; 28]),
         node: NodeId::from_array([1; 28]),
+        node_endpoint: String::new(),
         endpoint: format!("unix:@whipray-worker-{number}"),
     }
 }

@@ -296,12 +296,15 @@ impl Process {
                 object: *object,
                 owner,
                 unpin: true,
+                owner_node: None,
             };
             self.send_to_node(&seal.into(), true, around);
             around.witness.unviewed(self.index, *object);
             if !is_result {
                 let free = FreeObjects {
                     objects: vec![*object],
+                    node: None,
+                    owner: None,
                 };
                 self.send_to_node(&free.into(), true, around);
             }

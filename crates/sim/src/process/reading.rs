@@ -171,6 +171,8 @@ impl Process {
         let message = PinObjects {
             request,
             objects: shared.clone(),
+            locations: Vec::new(),
+            owners: Vec::new(),
         };
         self.ask(
             frame,
@@ -295,6 +297,8 @@ impl Process {
             let message = PinObjects {
                 request,
                 objects: vec![object],
+                locations: Vec::new(),
+                owners: Vec::new(),
             };
             return self.ask(
                 frame,

@@ -65,6 +65,7 @@ impl Process {
             object,
             owner: self.address.worker,
             unpin: false,
+            owner_node: None,
         };
         self.send_to_node(&seal.into(), false, around);
         self.commit(around);

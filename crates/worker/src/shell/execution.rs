@@ -123,6 +123,7 @@ impl Runtime {
                     object,
                     owner,
                     unpin: true,
+                    owner_node: None,
                 };
                 state.links.send_to_node(&seal.into(), true, &self.poller);
                 let location = SharedLocation {

@@ -275,6 +275,7 @@ impl Runtime {
             worker: options.worker,
             node: welcome.node,
             endpoint: options.listen,
+            node_endpoint: welcome.node_endpoint.clone(),
         };
         let poller = Poller::new()?;
         let waker = Waker::new(&poller, WAKER_TOKEN)?;

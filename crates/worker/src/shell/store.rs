@@ -130,11 +130,14 @@ impl Runtime {
             object,
             owner: self.address.worker,
             unpin: true,
+            owner_node: None,
         };
         state.core.effects.push(Effect::ToNode(seal.into()));
         state.core.effects.push(Effect::ToNode(
             FreeObjects {
                 objects: vec![object],
+                node: None,
+                owner: None,
             }
             .into(),
         ));
@@ -149,6 +152,7 @@ impl Runtime {
             object,
             owner: self.address.worker,
             unpin: false,
+            owner_node: None,
         };
         let location = SharedLocation {
             node: self.welcome.node,
@@ -240,6 +244,8 @@ impl Runtime {
             PinObjects {
                 request,
                 objects: distinct,
+                locations: Vec::new(),
+                owners: Vec::new(),
             }
             .into()
         };

@@ -145,6 +145,7 @@ fn serve(listener: &Listener, stop: &AtomicBool) {
                             worker: hello.worker,
                             node: NodeId::default(),
                             endpoint: hello.endpoint,
+                            node_endpoint: String::new(),
                         };
                         let welcome = Welcome {
                             arena_bytes: ARENA_BYTES,
@@ -195,6 +196,7 @@ fn serve(listener: &Listener, stop: &AtomicBool) {
                                     offset,
                                     size_bytes,
                                     path: String::new(),
+                                    is_new_copy: false,
                                 })
                             })
                             .collect();

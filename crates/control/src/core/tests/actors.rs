@@ -22,6 +22,7 @@ fn place(stage: &mut Stage, actor: ActorId, incarnation: u32) -> WorkerId {
         worker,
         node: NodeId::default(),
         endpoint: "unix:@w".to_owned(),
+        node_endpoint: String::new(),
     };
     stage.on_node(NodeSays::ActorPlaced {
         actor,

@@ -110,9 +110,16 @@ fn a_driver_that_leaves_takes_its_leases_and_objects_with_it() {
             object: object(1),
             owner: id,
             unpin: true,
+            owner_node: None,
         },
     );
-    stage.say(watcher, WatchWorker { worker: id });
+    stage.say(
+        watcher,
+        WatchWorker {
+            worker: id,
+            node: None,
+        },
+    );
     stage.told();
     stage.say(
         driver,
@@ -178,6 +185,7 @@ fn objects_go_round() {
             object: object(1),
             owner: id,
             unpin: true,
+            owner_node: None,
         },
     );
     stage.say(
@@ -185,6 +193,8 @@ fn objects_go_round() {
         PinObjects {
             request: 2,
             objects: vec![object(1), object(2)],
+            locations: Vec::new(),
+            owners: Vec::new(),
         },
     );
     assert!(
@@ -195,6 +205,8 @@ fn objects_go_round() {
         driver,
         FreeObjects {
             objects: vec![object(1)],
+            node: None,
+            owner: None,
         },
     );
     assert_eq!(stage.node.objects.usage().objects, 1, "it is still read");
@@ -239,6 +251,7 @@ fn an_object_whose_owner_is_gone_before_the_seal_does_not_stay() {
             object: object(1),
             owner,
             unpin: true,
+            owner_node: None,
         },
     );
     assert_eq!(stage.node.objects.usage().objects, 0);

@@ -143,8 +143,8 @@ fn watchers_hear_of_the_end_at_once_or_late() {
     let (driver, _, granted) = leased(&mut stage);
     let (watcher, _) = stage.driver();
     let worker = granted.worker.worker;
-    stage.say(watcher, WatchWorker { worker });
-    stage.say(watcher, WatchWorker { worker });
+    stage.say(watcher, WatchWorker { worker, node: None });
+    stage.say(watcher, WatchWorker { worker, node: None });
     assert!(stage.received(watcher).is_empty());
     stage.exited(worker, SEGFAULT);
     let died = stage.received(watcher);
@@ -153,12 +153,13 @@ fn watchers_hear_of_the_end_at_once_or_late() {
         panic!("{died:?}")
     };
     assert_eq!(first.cause.signal, 11);
-    stage.say(watcher, WatchWorker { worker });
+    stage.say(watcher, WatchWorker { worker, node: None });
     assert_eq!(stage.received(watcher), died, "the cause is remembered");
     stage.say(
         driver,
         WatchWorker {
             worker: WorkerId::random(),
+            node: None,
         },
     );
     let unknown = stage.received(driver);

@@ -16,6 +16,7 @@ fn target_in(
         job,
         environment,
         strategy: None,
+        near: None,
     };
     stage.say(
         owner,

@@ -110,7 +110,7 @@ impl ObjectTable {
     pub(super) fn watch(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
         if let Entry::Vacant(entry) = self.watched.entry(worker) {
             entry.insert(None);
-            effects.push(Effect::ToNode(WatchWorker { worker }.into()));
+            effects.push(Effect::ToNode(WatchWorker { worker, node: None }.into()));
         }
     }
 

@@ -152,6 +152,8 @@ impl ObjectTable {
         Some(
             FreeObjects {
                 objects: std::mem::take(&mut self.to_free),
+                node: None,
+                owner: None,
             }
             .into(),
         )

@@ -30,6 +30,7 @@ pub(super) fn address(name: &str) -> WorkerAddress {
         worker: WorkerId::from_array(bytes),
         node: NodeId::from_array([1; 28]),
         endpoint: format!("unix:@{name}"),
+        node_endpoint: String::new(),
     }
 }
 
