@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -114,6 +115,36 @@ impl Connection {
         Ok(Self::from_socket(socket))
     }
 
+    /// Begins to connect by TCP, and never waits: until the other end has answered, output stays
+    /// queued, and the poller says that the socket can be written to; a failure shows in
+    /// [`Self::flush`]. The connection ends where what was sent is not acknowledged for
+    /// `silence`, or the other machine does not answer for as long.
+    ///
+    /// # Errors
+    /// The system has no way there, or is out of file descriptors.
+    pub fn begin(address: &SocketAddr, silence: Duration) -> io::Result<Self> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+        net::sockopt::set_tcp_nodelay(&socket, true)?;
+        notice_silence(&socket, silence)?;
+        match net::connect(&socket, address) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(Self::from_socket(socket)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the connection end where the other machine is silent for so long.
+    ///
+    /// # Errors
+    /// It is no TCP connection.
+    pub fn notice_silence(&self, silence: Duration) -> io::Result<()> {
+        notice_silence(&self.socket, silence)
+    }
+
     /// Two connected ends within this process.
     ///
     /// # Errors
@@ -142,6 +173,11 @@ impl Connection {
     /// Appends a message to the output. Nothing is written before [`Self::flush`].
     pub fn queue(&mut self, message: &Message) {
         message.encode_frame(&mut self.output);
+    }
+
+    /// Appends a frame that was encoded before.
+    pub fn queue_frame(&mut self, frame: &[u8]) {
+        self.output.extend_from_slice(frame);
     }
 
     /// Appends a message that a file descriptor travels with (Unix sockets only).
@@ -327,6 +363,18 @@ impl Connection {
             }
         }
     }
+}
+
+/// Keepalives and the time for acknowledgements, so that no silence lasts longer.
+fn notice_silence(socket: &OwnedFd, silence: Duration) -> io::Result<()> {
+    let interval = (silence / 4).max(Duration::from_secs(1));
+    net::sockopt::set_socket_keepalive(socket, true)?;
+    net::sockopt::set_tcp_keepidle(socket, interval)?;
+    net::sockopt::set_tcp_keepintvl(socket, interval)?;
+    net::sockopt::set_tcp_keepcnt(socket, 3)?;
+    let milliseconds = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
+    net::sockopt::set_tcp_user_timeout(socket, milliseconds)?;
+    Ok(())
 }
 
 /// The same room, zeroed: `recvmsg` takes initialized bytes only, and is not on the hot path.

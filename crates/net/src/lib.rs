@@ -11,6 +11,7 @@ mod endpoint;
 mod http;
 mod listener;
 mod poller;
+mod stream;
 
 pub use connection::{Connection, ConnectionError, ReadOutcome};
 pub use credentials::same_token;
@@ -18,3 +19,4 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use http::{HttpAnswer, HttpBounds, HttpDoor, HttpListener};
 pub use listener::Listener;
 pub use poller::{Interest, Poller, ReadyEvent, Waker};
+pub use stream::{ReceivingStream, SendingStream, StreamBroken};
