@@ -53,7 +53,6 @@ pub enum NodeSays {
     },
     /// The answer to [`ControlSays::PrepareBundles`].
     BundlesPrepared {
-        node: NodeId,
         group: PlacementGroupId,
         attempt: u32,
         /// Whether all of them are reserved; else none is.
@@ -65,13 +64,11 @@ pub enum NodeSays {
     ActorRecalled { actor: ActorId, incarnation: u32 },
     /// Nothing runs here any more that would have to end first; see [`ControlSays::Drain`].
     Drained,
-    /// What is free, after [`ControlSays::WatchResources`] and at each growth from then on.
-    Available { node: NodeId, available: Resources },
+    /// What is free, after [`ControlSays::WatchResources`], and at each change from then on that
+    /// control wants to hear of.
+    Available { available: Resources },
     /// Someone here waits for a placement group of which the node knows nothing.
-    GroupWanted {
-        node: NodeId,
-        group: PlacementGroupId,
-    },
+    GroupWanted { group: PlacementGroupId },
     /// The answer to [`ControlSays::Report`].
     Reported {
         request: u64,
@@ -169,30 +166,25 @@ pub enum ControlSays {
     },
     /// Reserve all of these, or none.
     PrepareBundles {
-        node: NodeId,
         group: PlacementGroupId,
         attempt: u32,
         bundles: Vec<(u32, Resources)>,
     },
     /// What was reserved in that attempt serves from now on.
     CommitBundles {
-        node: NodeId,
         group: PlacementGroupId,
         attempt: u32,
     },
     /// What was reserved in that attempt is not wanted.
     ReturnBundles {
-        node: NodeId,
         group: PlacementGroupId,
         attempt: u32,
     },
     /// The group is gone: so are its bundles, whoever uses them, and those who wait for it.
-    RemoveGroup {
-        node: NodeId,
-        group: PlacementGroupId,
-    },
-    /// Whether to say at once, and at each growth, what is free.
-    WatchResources { node: NodeId, is_on: bool },
+    RemoveGroup { group: PlacementGroupId },
+    /// Whether to say what is free: at once, and then at each growth; `with_decreases`: at each
+    /// change, at most every `VIEW_INTERVAL`.
+    WatchResources { is_on: bool, with_decreases: bool },
     /// How are you?
     Report { request: u64 },
 }

@@ -230,7 +230,7 @@ impl Daemon {
                 is_silent = false;
                 match effect {
                     ControlEffect::Keep(write) => self.storage.write(write),
-                    ControlEffect::Say(said) => {
+                    ControlEffect::Say { says: said, .. } => {
                         around.note(|| format!("control > node: {said:?}"));
                         if let ControlSays::KillActor { actor, .. } = &said
                             && let Some(record) = around.witness.actors.get_mut(actor)
@@ -276,7 +276,7 @@ impl Daemon {
                     around.witness.life_ended(actor);
                 }
                 around.note(|| format!("node > control: {says:?}"));
-                self.control.on_node(says);
+                self.control.on_node(node_id(), says);
             }
             Effect::SpawnWorker { worker, .. } => self.spawn(worker, around),
             Effect::KillProcess { pid } => {

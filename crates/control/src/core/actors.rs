@@ -8,7 +8,7 @@ use whipray_proto::messages::actor::{
 };
 use whipray_proto::messages::cluster::{ActorStatus, WarnDriver};
 use whipray_proto::object::WorkerAddress;
-use whipray_proto::{ActorId, ActorSpec, DeathCause, DeathKind, JobId, WorkerId, limits};
+use whipray_proto::{ActorId, ActorSpec, DeathCause, DeathKind, JobId, NodeId, WorkerId, limits};
 
 use super::Control;
 use super::record::ActorRecord;
@@ -50,6 +50,8 @@ pub struct Actor {
     pub last_cause: Option<DeathCause>,
     /// It is about to end on purpose, and this is why.
     pub leaving: Option<DeathCause>,
+    /// Where it runs, or waits for a process.
+    pub node: Option<NodeId>,
     pub subscribers: Vec<WorkerId>,
 }
 
@@ -201,6 +203,7 @@ impl Control {
             is_complete: stage == CreationStage::Whole,
             last_cause: None,
             leaving: None,
+            node: None,
             subscribers: Vec::new(),
         };
         self.actors.insert(actor, entry);
@@ -209,10 +212,7 @@ impl Control {
         self.tell(client, answer);
         self.greet_awaited(actor);
         if stage == CreationStage::Whole {
-            self.say(ControlSays::PlaceActor {
-                spec: Box::new(spec),
-                incarnation: 0,
-            });
+            self.place_actor(actor);
         }
     }
 
@@ -231,10 +231,7 @@ impl Control {
             self.disown(spec.owner.worker, actor);
         }
         self.keep_actor(actor);
-        self.say(ControlSays::PlaceActor {
-            spec: Box::new(spec),
-            incarnation: 0,
-        });
+        self.place_actor(actor);
     }
 
     /// The live actor of a name.
@@ -276,11 +273,12 @@ impl Control {
         } else if !matches!(entry.life, Life::WaitsForProcess { .. }) {
             // One that has no process is on its way to a fresh one already.
             let incarnation = entry.incarnation;
-            self.say(ControlSays::KillActor {
+            let kill = ControlSays::KillActor {
                 actor,
                 incarnation,
                 cause: Box::new(cause),
-            });
+            };
+            self.say_of_actor(actor, kill);
         }
     }
 
@@ -297,7 +295,7 @@ impl Control {
         }
         entry.leaving.get_or_insert(cause);
         let incarnation = entry.incarnation;
-        self.say(ControlSays::StopActor { actor, incarnation });
+        self.say_of_actor(actor, ControlSays::StopActor { actor, incarnation });
     }
 
     pub(super) fn actor_exiting(&mut self, client: WorkerId, exiting: ActorExiting) {
@@ -355,6 +353,26 @@ impl Control {
         }
     }
 
+    /// Has a node find a process for an actor.
+    fn place_actor(&mut self, actor: ActorId) {
+        let Some(entry) = self.actors.get_mut(&actor) else {
+            return;
+        };
+        entry.node = self.head;
+        let place = ControlSays::PlaceActor {
+            spec: Box::new(entry.spec.clone()),
+            incarnation: entry.incarnation,
+        };
+        self.say_of_actor(actor, place);
+    }
+
+    /// Says something to the node of an actor, where it has one.
+    fn say_of_actor(&mut self, actor: ActorId, says: ControlSays) {
+        if let Some(node) = self.actors.get(&actor).and_then(|entry| entry.node) {
+            self.say(node, says);
+        }
+    }
+
     pub(super) fn actor_placed(
         &mut self,
         actor: ActorId,
@@ -401,9 +419,9 @@ impl Control {
         entry.life = Life::WaitsForProcess {
             reason: String::new(),
         };
-        let (spec, incarnation) = (Box::new(entry.spec.clone()), entry.incarnation);
+        entry.node = None;
         self.actor_changed(actor);
-        self.say(ControlSays::PlaceActor { spec, incarnation });
+        self.place_actor(actor);
     }
 
     /// The owner of actors is gone: they end with it.
@@ -472,11 +490,12 @@ impl Control {
         }
         self.disown(owner, actor);
         self.actor_changed(actor);
-        self.say(ControlSays::KillActor {
+        let kill = ControlSays::KillActor {
             actor,
             incarnation,
             cause: Box::new(cause),
-        });
+        };
+        self.say_of_actor(actor, kill);
         self.graveyard.push_back(actor);
         if self.graveyard.len() > limits::DEATHS_REMEMBERED
             && let Some(oldest) = self.graveyard.pop_front()

@@ -8,8 +8,8 @@ use whipray_proto::{NodeId, Resources};
 use whipray_sched::groups::{GroupRequest, Plan, plan};
 use whipray_sched::policy::NodeView;
 
-use super::Control;
 use super::groups::Standing;
+use super::{Control, watch_resources};
 
 impl Control {
     /// Looks for nodes for the bundles of a group that have none, and asks these nodes.
@@ -32,6 +32,14 @@ impl Control {
             Plan::Infeasible(reason) => (reason, true),
         };
         self.let_group_wait(group, reason, is_infeasible);
+    }
+
+    /// In the order of their ids.
+    pub(super) fn alive_nodes(&self) -> Vec<NodeId> {
+        let alive = self.nodes.values().filter(|node| node.alive);
+        let mut alive: Vec<NodeId> = alive.map(|node| node.node).collect();
+        alive.sort_unstable();
+        alive
     }
 
     fn views(&self) -> Vec<NodeView> {
@@ -101,12 +109,12 @@ impl Control {
                     status.available.subtract(amounts);
                 }
             }
-            self.say(ControlSays::PrepareBundles {
-                node,
+            let prepare = ControlSays::PrepareBundles {
                 group,
                 attempt,
                 bundles,
-            });
+            };
+            self.say(node, prepare);
         }
     }
 
@@ -125,11 +133,7 @@ impl Control {
         let standing = match self.groups.get_mut(&group) {
             Some(entry) if entry.attempt == attempt => &mut entry.standing,
             _ => {
-                return self.say(ControlSays::ReturnBundles {
-                    node,
-                    group,
-                    attempt,
-                });
+                return self.say(node, ControlSays::ReturnBundles { group, attempt });
             }
         };
         // A group that was removed meanwhile has taken its bundles back with that.
@@ -173,11 +177,7 @@ impl Control {
         let attempt = entry.attempt;
         if is_refused {
             for node in granted {
-                self.say(ControlSays::ReturnBundles {
-                    node,
-                    group,
-                    attempt,
-                });
+                self.say(node, ControlSays::ReturnBundles { group, attempt });
             }
             let reason = "waits for room that is in use by now".to_owned();
             return self.let_group_wait(group, reason, false);
@@ -192,11 +192,7 @@ impl Control {
         entry.was_created |= is_whole;
         entry.created_us = now_us;
         for node in granted {
-            self.say(ControlSays::CommitBundles {
-                node,
-                group,
-                attempt,
-            });
+            self.say(node, ControlSays::CommitBundles { group, attempt });
         }
         if !is_whole {
             // Meanwhile a node was lost that had bundles from before.
@@ -243,9 +239,8 @@ impl Control {
             return;
         }
         self.watches_nodes = is_on;
-        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
-        for node in nodes {
-            self.say(ControlSays::WatchResources { node, is_on });
+        for node in self.alive_nodes() {
+            self.say(node, watch_resources(is_on));
         }
     }
 

@@ -195,7 +195,7 @@ impl Control {
                     nodes.push(node);
                 }
             }
-            _ => self.say(ControlSays::RemoveGroup { node, group }),
+            _ => self.say(node, ControlSays::RemoveGroup { group }),
         }
     }
 
@@ -214,9 +214,8 @@ impl Control {
         }
         self.waiting_groups.retain(|waiting| *waiting != group);
         // Also nodes without a bundle: someone there may wait for one.
-        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
-        for node in nodes {
-            self.say(ControlSays::RemoveGroup { node, group });
+        for node in self.alive_nodes() {
+            self.say(node, ControlSays::RemoveGroup { group });
         }
         self.publish_group(group);
         if let Some(entry) = self.groups.get_mut(&group) {
@@ -295,7 +294,7 @@ impl Control {
                 self.tell(client, GroupUpdate { group, state });
             }
             for node in self.wanting_nodes.remove(&group).unwrap_or_default() {
-                self.say(ControlSays::RemoveGroup { node, group });
+                self.say(node, ControlSays::RemoveGroup { group });
             }
         }
     }

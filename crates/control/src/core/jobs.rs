@@ -31,10 +31,13 @@ impl Control {
             is_over: false,
         };
         self.jobs.insert(job, entry);
-        self.say(ControlSays::DriverAccepted {
-            driver,
-            description: Box::new(description),
-        });
+        if let Some(home) = self.homes.get(&driver) {
+            let accepted = ControlSays::DriverAccepted {
+                driver,
+                description: Box::new(description),
+            };
+            self.say(*home, accepted);
+        }
     }
 
     pub(super) fn describe_job(&mut self, client: WorkerId, request: &JobRequest) {
@@ -53,6 +56,7 @@ impl Control {
 
     /// A driver or worker is gone: what was its own ends.
     pub(super) fn process_gone(&mut self, process: WorkerId, cause: &DeathCause) {
+        self.homes.remove(&process);
         self.key_values.forget(process);
         self.questions
             .retain(|_, question| question.client != process);
@@ -71,7 +75,9 @@ impl Control {
                 entry.is_over = true;
             }
             self.end_groups_of_job(job);
-            self.say(ControlSays::JobEnded { job });
+            for node in self.alive_nodes() {
+                self.say(node, ControlSays::JobEnded { job });
+            }
             self.forget_job_if_done(job);
         }
     }

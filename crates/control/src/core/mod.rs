@@ -9,6 +9,7 @@ mod group_questions;
 mod groups;
 mod jobs;
 mod key_values;
+mod membership;
 mod recent;
 mod record;
 mod status;
@@ -41,7 +42,7 @@ pub use record::{ActorRecord, GroupRecord};
 /// What the core asks for, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    Say(ControlSays),
+    Say { node: NodeId, says: ControlSays },
     Keep(Write),
 }
 
@@ -50,6 +51,10 @@ pub struct Control {
     version: String,
     cluster_address: String,
     nodes: FxHashMap<NodeId, NodeStatus>,
+    /// The node of this daemon.
+    head: Option<NodeId>,
+    /// The node of each process that control knows of.
+    homes: FxHashMap<WorkerId, NodeId>,
     jobs: FxHashMap<JobId, Job>,
     last_job: u32,
     actors: FxHashMap<ActorId, Actor>,
@@ -97,6 +102,8 @@ impl Control {
             version: version.into(),
             cluster_address: cluster_address.into(),
             nodes: FxHashMap::default(),
+            head: None,
+            homes: FxHashMap::default(),
             jobs: FxHashMap::default(),
             last_job: 0,
             actors: FxHashMap::default(),
@@ -134,7 +141,7 @@ impl Control {
     }
 
     /// A node says something.
-    pub fn on_node(&mut self, says: NodeSays) {
+    pub fn on_node(&mut self, from: NodeId, says: NodeSays) {
         match says {
             NodeSays::Joined(status) => {
                 let key = Bytes::copy_from_slice(&status.node.to_array());
@@ -143,10 +150,12 @@ impl Control {
                     key,
                     Some(prost::Message::encode_to_vec(&*status).into()),
                 );
-                let node = status.node;
-                self.nodes.insert(node, *status);
+                if status.is_head {
+                    self.head = Some(from);
+                }
+                self.nodes.insert(from, *status);
                 if self.watches_nodes {
-                    self.say(ControlSays::WatchResources { node, is_on: true });
+                    self.say(from, watch_resources(true));
                 }
                 self.place_waiting_groups();
             }
@@ -154,9 +163,15 @@ impl Control {
                 driver,
                 description,
             } => {
+                self.homes.insert(driver.worker, from);
                 self.driver_joined(driver.worker, *description);
             }
-            NodeSays::ClientSaid { client, message } => self.on_client(client, *message),
+            NodeSays::ClientSaid { client, message } => {
+                if !self.gone.contains(&client) {
+                    self.homes.insert(client, from);
+                }
+                self.on_client(client, *message);
+            }
             NodeSays::ProcessGone { process, cause } => self.process_gone(process, &cause),
             NodeSays::ActorPending {
                 actor,
@@ -181,17 +196,16 @@ impl Control {
                 self.actor_ended(actor, incarnation, *cause);
             }
             NodeSays::BundlesPrepared {
-                node,
                 group,
                 attempt,
                 is_granted,
                 available,
             } => {
-                self.bundles_prepared(node, group, attempt, is_granted, available);
+                self.bundles_prepared(from, group, attempt, is_granted, available);
             }
             NodeSays::ActorRecalled { .. } | NodeSays::Drained => {}
-            NodeSays::Available { node, available } => self.resources_available(node, available),
-            NodeSays::GroupWanted { node, group } => self.group_wanted(node, group),
+            NodeSays::Available { available } => self.resources_available(from, available),
+            NodeSays::GroupWanted { group } => self.group_wanted(from, group),
             NodeSays::Reported {
                 request,
                 node,
@@ -233,16 +247,27 @@ impl Control {
         }
     }
 
+    /// Tells a client something, by way of its node. One that is gone hears nothing.
     fn tell(&mut self, client: WorkerId, message: impl Into<Message>) {
+        let Some(home) = self.homes.get(&client) else {
+            return;
+        };
         let message = Box::new(message.into());
-        self.say(ControlSays::Tell { client, message });
+        self.say(*home, ControlSays::Tell { client, message });
     }
 
-    fn say(&mut self, says: ControlSays) {
-        self.effects.push(Effect::Say(says));
+    fn say(&mut self, node: NodeId, says: ControlSays) {
+        self.effects.push(Effect::Say { node, says });
     }
 
     fn keep(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
         self.effects.push(Effect::Keep(Write { table, key, value }));
+    }
+}
+
+fn watch_resources(is_on: bool) -> ControlSays {
+    ControlSays::WatchResources {
+        is_on,
+        with_decreases: false,
     }
 }

@@ -19,9 +19,10 @@ impl Control {
         self.last_question += 1;
         self.questions
             .insert(self.last_question, StatusQuestion { client, request });
-        self.say(ControlSays::Report {
-            request: self.last_question,
-        });
+        let request = self.last_question;
+        for node in self.alive_nodes() {
+            self.say(node, ControlSays::Report { request });
+        }
     }
 
     pub(super) fn reported(

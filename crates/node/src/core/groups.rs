@@ -33,7 +33,6 @@ impl Node {
         }
         let available = self.ledger.available().clone();
         self.tell_control(NodeSays::BundlesPrepared {
-            node: self.config.node,
             group,
             attempt,
             is_granted,
@@ -138,8 +137,7 @@ impl Node {
         if let Some(group) = group_of(strategy)
             && !self.ledger.serves(group)
         {
-            let node = self.config.node;
-            self.tell_control(NodeSays::GroupWanted { node, group });
+            self.tell_control(NodeSays::GroupWanted { group });
         }
     }
 
@@ -240,9 +238,6 @@ impl Node {
 
     fn tell_available(&mut self) {
         let available = self.ledger.available().clone();
-        self.tell_control(NodeSays::Available {
-            node: self.config.node,
-            available,
-        });
+        self.tell_control(NodeSays::Available { available });
     }
 }

@@ -292,25 +292,20 @@ impl Node {
             }
             ControlSays::Report { request } => self.report(request),
             ControlSays::PrepareBundles {
-                node,
                 group,
                 attempt,
                 bundles,
-            } if node == self.config.node => self.prepare_bundles(group, attempt, &bundles, now),
-            ControlSays::CommitBundles {
-                node,
-                group,
-                attempt,
-            } if node == self.config.node => self.commit_bundles(group, attempt, now),
-            ControlSays::ReturnBundles {
-                node,
-                group,
-                attempt,
-            } if node == self.config.node => self.return_bundles(group, attempt, now),
-            ControlSays::RemoveGroup { node, group } if node == self.config.node => {
+            } => self.prepare_bundles(group, attempt, &bundles, now),
+            ControlSays::CommitBundles { group, attempt } => {
+                self.commit_bundles(group, attempt, now)
+            }
+            ControlSays::ReturnBundles { group, attempt } => {
+                self.return_bundles(group, attempt, now)
+            }
+            ControlSays::RemoveGroup { group } => {
                 self.remove_group(group, now);
             }
-            ControlSays::WatchResources { node, is_on } if node == self.config.node => {
+            ControlSays::WatchResources { is_on, .. } => {
                 self.watch_resources(is_on, now);
             }
             ControlSays::Nodes(_)
@@ -319,12 +314,6 @@ impl Node {
             | ControlSays::GroupPlaced { .. }
             | ControlSays::Drain { .. }
             | ControlSays::Fenced { .. } => {}
-            // Meant for another node.
-            ControlSays::PrepareBundles { .. }
-            | ControlSays::CommitBundles { .. }
-            | ControlSays::ReturnBundles { .. }
-            | ControlSays::RemoveGroup { .. }
-            | ControlSays::WatchResources { .. } => {}
         }
     }
 

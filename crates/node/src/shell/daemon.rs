@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Rlimit, Signal, WaitOptions};
 use whipray_net::{HttpListener, Interest, Listener, Poller, ReadyEvent, Waker};
+use whipray_proto::NodeId;
 use whipray_proto::link::{ControlSays, NodeSays};
 use whipray_store::Arena;
 
@@ -45,11 +46,26 @@ const END_WAIT: Duration = Duration::from_secs(2);
 
 /// The control of the cluster, as the node's loop drives it.
 pub trait Control {
-    /// Takes in what the node says.
-    fn on_node(&mut self, says: NodeSays);
+    /// Takes in what a node says.
+    fn on_node(&mut self, from: NodeId, says: NodeSays);
 
-    /// Appends what control says to the node.
-    fn take_says(&mut self, says: &mut Vec<ControlSays>);
+    /// A node is alive.
+    fn on_heartbeat(&mut self, node: NodeId);
+
+    /// All connections of the stream of a node have ended.
+    fn on_stream_broken(&mut self, node: NodeId);
+
+    /// The stream of a node has a connection again.
+    fn on_stream_restored(&mut self, node: NodeId);
+
+    /// How many microseconds from now [`on_time`](Self::on_time) is due; `None`: never, as it is.
+    fn next_deadline(&self) -> Option<Micros>;
+
+    /// Does what is due by now.
+    fn on_time(&mut self);
+
+    /// Appends what control says, each with the node that it says it to.
+    fn take_says(&mut self, says: &mut Vec<(NodeId, ControlSays)>);
 }
 
 /// What a daemon is started with.
@@ -123,7 +139,7 @@ pub struct Daemon<C: Control> {
     metrics_door: Option<MetricsDoor>,
     end: Option<EndReason>,
     effects: Vec<Effect>,
-    says: Vec<ControlSays>,
+    says: Vec<(NodeId, ControlSays)>,
 }
 
 impl<C: Control> Daemon<C> {
@@ -228,8 +244,10 @@ impl<C: Control> Daemon<C> {
 
     /// How long nothing is due; `None` while nothing will ever be.
     fn timeout(&self) -> Option<Duration> {
+        let of_control = self.control.next_deadline().map(Duration::from_micros);
         let deadlines = [
             self.node.next_deadline().map(Duration::from_micros),
+            of_control.map(|due_in| self.started.elapsed() + due_in),
             self.connections.next_deadline(),
             self.logs_rest_until.map(Duration::from_micros),
         ];
@@ -262,6 +280,9 @@ impl<C: Control> Daemon<C> {
             .is_some_and(|deadline| deadline <= now)
         {
             self.guarded("timer", |daemon| daemon.node.on_time(now));
+        }
+        if self.control.next_deadline() == Some(0) {
+            self.guarded("timer of control", |daemon| daemon.control.on_time());
         }
         while let Some(client) = self.connections.take_late(now) {
             tracing::info!(client, "client said no hello in time");
@@ -318,8 +339,12 @@ impl<C: Control> Daemon<C> {
             self.control.take_says(&mut says);
             let is_control_silent = says.is_empty();
             let now = self.now();
-            for said in says.drain(..) {
-                self.guarded("control", |daemon| daemon.node.on_control(said, now));
+            for (node, said) in says.drain(..) {
+                if node == self.settings.config.node {
+                    self.guarded("control", |daemon| daemon.node.on_control(said, now));
+                } else {
+                    tracing::warn!(%node, "control speaks to a node that no stream leads to");
+                }
             }
             self.says = says;
             if is_silent && is_control_silent {
@@ -346,7 +371,10 @@ impl<C: Control> Daemon<C> {
                 self.drop_client(client);
             }
             Effect::TellControl(says) => {
-                self.guarded("word to control", |daemon| daemon.control.on_node(says));
+                let from = self.settings.config.node;
+                self.guarded("word to control", |daemon| {
+                    daemon.control.on_node(from, says)
+                });
             }
             Effect::SpawnWorker {
                 worker,

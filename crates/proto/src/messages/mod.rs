@@ -3,19 +3,24 @@
 //! Messages are grouped by who speaks to whom: [`session`] (anyone to a node: hello, bye),
 //! [`lease`] (owner and node), [`object`] (client and store; borrower and owner), [`execution`]
 //! (owner and executor), [`actor`] (owner, node and control), [`placement`] (placement
-//! groups: client and control), [`membership`] (daemons to each other), [`cluster`] (queries,
+//! groups: client and control), [`membership`] (daemons to each other), [`node_said`] and [`control_said`] (node and
+//! control), [`draining`] (client and control: nodes that are to go), [`cluster`] (queries,
 //! key-value, logs), [`inquiry`] and [`metrics`] (what processes know and count, asked through the node).
 
 pub mod actor;
 pub mod cluster;
+pub mod control_said;
+pub mod draining;
 pub mod execution;
 pub mod inquiry;
 pub mod lease;
 pub mod membership;
 pub mod metrics;
+pub mod node_said;
 pub mod object;
 pub mod placement;
 pub mod session;
+pub mod word;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
@@ -94,6 +99,8 @@ messages! {
     10 => membership::HeartbeatHello,
     11 => membership::Heartbeat,
     12 => membership::PassedPeer,
+    13 => node_said::NodeSaid,
+    14 => control_said::ControlSaid,
 
     16 => lease::LeaseTarget,
     17 => lease::LeaseGranted,
@@ -164,6 +171,8 @@ messages! {
     135 => cluster::WarnDriver,
     136 => cluster::JobRequest,
     137 => cluster::JobReply,
+    138 => draining::DrainNode,
+    139 => draining::NodeDrained,
 
     160 => inquiry::Inquiry,
     161 => inquiry::ReportRequest,

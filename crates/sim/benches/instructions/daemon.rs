@@ -8,7 +8,7 @@ use whipray_proto::messages::cluster::{KeyValueRequest, KeyValueVerb};
 use whipray_proto::messages::lease::{LeaseReturn, LeaseTarget, SchedulingClass};
 use whipray_proto::messages::session::{Hello, JobDescription, Role};
 use whipray_proto::resources::CPU;
-use whipray_proto::{JobId, LeaseId, Message, PROTOCOL_VERSION, Resources, WorkerId};
+use whipray_proto::{JobId, LeaseId, Message, NodeId, PROTOCOL_VERSION, Resources, WorkerId};
 
 use crate::Stage;
 
@@ -155,7 +155,7 @@ pub fn key_value() -> Stage {
             value: Bytes::from_static(b"a pickled function"),
         };
         let message = Box::new(Message::from(request));
-        control.on_node(NodeSays::ClientSaid { client, message });
+        control.on_node(NodeId::default(), NodeSays::ClientSaid { client, message });
         control.take_effects(&mut effects);
         effects.clear();
     };

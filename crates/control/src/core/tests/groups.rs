@@ -29,7 +29,7 @@ struct Cluster {
 
 impl Cluster {
     fn new(sizes: &[f64]) -> Self {
-        let mut stage = Stage::new();
+        let mut stage = Stage::empty();
         let (driver, job) = stage.driver();
         stage.orders();
         let mut cluster = Self {
@@ -56,7 +56,8 @@ impl Cluster {
             available: cpus(size),
             ..NodeStatus::default()
         };
-        self.stage.on_node(NodeSays::Joined(Box::new(status)));
+        self.stage
+            .on_node_from(node, NodeSays::Joined(Box::new(status)));
         self.settle();
     }
 
@@ -72,25 +73,17 @@ impl Cluster {
     /// Nodes do what they are told, until nobody says anything.
     fn settle(&mut self) {
         loop {
-            let orders = self.stage.orders();
+            let orders = self.stage.addressed_orders();
             if orders.is_empty() {
                 return;
             }
-            for order in orders {
-                self.carry_out(order);
+            for (node, order) in orders {
+                self.carry_out(node, order);
             }
         }
     }
 
-    fn carry_out(&mut self, order: ControlSays) {
-        let node = match &order {
-            ControlSays::PrepareBundles { node, .. }
-            | ControlSays::CommitBundles { node, .. }
-            | ControlSays::ReturnBundles { node, .. }
-            | ControlSays::RemoveGroup { node, .. }
-            | ControlSays::WatchResources { node, .. } => *node,
-            _ => return,
-        };
+    fn carry_out(&mut self, node: NodeId, order: ControlSays) {
         if let Some(unheard) = self.silent.get_mut(&node) {
             return unheard.push(order);
         }
@@ -102,24 +95,23 @@ impl Cluster {
                 group,
                 attempt,
                 bundles,
-                ..
             } => {
                 let is_granted = ledger.prepare(group, attempt, &bundles);
                 let available = ledger.available().clone();
-                self.stage.on_node(NodeSays::BundlesPrepared {
-                    node,
+                let prepared = NodeSays::BundlesPrepared {
                     group,
                     attempt,
                     is_granted,
                     available,
-                });
+                };
+                self.stage.on_node_from(node, prepared);
             }
-            ControlSays::CommitBundles { group, attempt, .. } => ledger.commit(group, attempt),
-            ControlSays::ReturnBundles { group, attempt, .. } => {
+            ControlSays::CommitBundles { group, attempt } => ledger.commit(group, attempt),
+            ControlSays::ReturnBundles { group, attempt } => {
                 ledger.withdraw(group, Some(attempt));
                 self.tell_available(node);
             }
-            ControlSays::RemoveGroup { group, .. } => {
+            ControlSays::RemoveGroup { group } => {
                 ledger.withdraw(group, None);
                 self.tell_available(node);
             }
@@ -136,14 +128,15 @@ impl Cluster {
             && let Some(ledger) = self.nodes.get(&node)
         {
             let available = ledger.available().clone();
-            self.stage.on_node(NodeSays::Available { node, available });
+            self.stage
+                .on_node_from(node, NodeSays::Available { available });
         }
     }
 
     fn speak_again(&mut self, number: u8) {
         let node = NodeId::from_array([number; 28]);
         for order in self.silent.remove(&node).unwrap_or_default() {
-            self.carry_out(order);
+            self.carry_out(node, order);
         }
         self.settle();
     }
@@ -440,17 +433,19 @@ fn a_question_may_come_before_its_group_and_ends_with_the_job() {
     let node = NodeId::from_array([1; 28]);
     cluster
         .stage
-        .on_node(NodeSays::GroupWanted { node, group: never });
+        .on_node_from(node, NodeSays::GroupWanted { group: never });
     assert!(cluster.stage.orders().is_empty());
     cluster.stage.process_gone(cluster.driver);
     let told = cluster.stage.told(late);
     assert!(matches!(&told[..], [Message::GroupUpdate(update)]
         if update.state == GroupState::Removed as i32));
-    let orders = cluster.stage.orders();
-    assert!(orders.contains(&ControlSays::RemoveGroup { node, group: never }));
-    cluster.stage.on_node(NodeSays::GroupWanted { node, group });
-    let orders = cluster.stage.orders();
-    assert_eq!(orders, [ControlSays::RemoveGroup { node, group }]);
+    let orders = cluster.stage.addressed_orders();
+    assert!(orders.contains(&(node, ControlSays::RemoveGroup { group: never })));
+    cluster
+        .stage
+        .on_node_from(node, NodeSays::GroupWanted { group });
+    let orders = cluster.stage.addressed_orders();
+    assert_eq!(orders, [(node, ControlSays::RemoveGroup { group })]);
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! Stories of a cluster: what is said to control, and what it says. [`Stage`] plays the node.
+//! Stories of a cluster: what is said to control, and what it says. [`Stage`] plays the nodes.
 
 mod actors;
 mod groups;
@@ -13,15 +13,35 @@ use whipray_proto::{ActorId, ActorSpec, DeathCause, DeathKind, JobId, Message, N
 use super::*;
 use crate::storage::{MemoryStorage, Storage};
 
-/// A control, its storage, and what it said to its node.
+/// A control, its storage, and what it said to which node.
 pub struct Stage {
     pub control: Control,
     pub storage: MemoryStorage,
-    pub said: Vec<ControlSays>,
+    pub said: Vec<(NodeId, ControlSays)>,
+}
+
+/// The node with this number; number zero is the head's.
+pub fn node(number: u8) -> NodeId {
+    NodeId::from_array([number; 28])
 }
 
 impl Stage {
+    /// A cluster of the head alone.
     pub fn new() -> Self {
+        let mut stage = Self::empty();
+        let status = NodeStatus {
+            node: node(0),
+            alive: true,
+            is_head: true,
+            ..NodeStatus::default()
+        };
+        stage.on_node(NodeSays::Joined(Box::new(status)));
+        stage.said.clear();
+        stage
+    }
+
+    /// A cluster without any node.
+    pub fn empty() -> Self {
         Self {
             control: Control::new("1.0", "127.0.0.1:6379"),
             storage: MemoryStorage::default(),
@@ -29,8 +49,13 @@ impl Stage {
         }
     }
 
+    /// The head's node says something.
     pub fn on_node(&mut self, says: NodeSays) {
-        self.control.on_node(says);
+        self.on_node_from(node(0), says);
+    }
+
+    pub fn on_node_from(&mut self, from: NodeId, says: NodeSays) {
+        self.control.on_node(from, says);
         self.take_in();
     }
 
@@ -40,7 +65,7 @@ impl Stage {
         self.control.take_effects(&mut effects);
         for effect in effects {
             match effect {
-                Effect::Say(said) => self.said.push(said),
+                Effect::Say { node, says } => self.said.push((node, says)),
                 Effect::Keep(write) => self.storage.write(write),
             }
         }
@@ -64,7 +89,7 @@ impl Stage {
                 ..JobDescription::default()
             }),
         });
-        let accepted = self.said.iter().rev().find_map(|said| match said {
+        let accepted = self.said.iter().rev().find_map(|(_, said)| match said {
             ControlSays::DriverAccepted {
                 driver: to,
                 description,
@@ -82,7 +107,7 @@ impl Stage {
     /// Takes what a client was told since it was last asked.
     pub fn told(&mut self, client: WorkerId) -> Vec<Message> {
         let mut told = Vec::new();
-        self.said.retain(|said| match said {
+        self.said.retain(|(_, said)| match said {
             ControlSays::Tell {
                 client: to,
                 message,
@@ -95,11 +120,17 @@ impl Stage {
         told
     }
 
-    /// Takes what the node was told, but for what is only passed on to clients.
+    /// Takes what nodes were told, but for what is only passed on to clients.
     pub fn orders(&mut self) -> Vec<ControlSays> {
+        let orders = self.addressed_orders().into_iter();
+        orders.map(|(_, said)| said).collect()
+    }
+
+    /// The same with the nodes.
+    pub fn addressed_orders(&mut self) -> Vec<(NodeId, ControlSays)> {
         let (orders, rest) = std::mem::take(&mut self.said)
             .into_iter()
-            .partition(|said| !matches!(said, ControlSays::Tell { .. }));
+            .partition(|(_, said)| !matches!(said, ControlSays::Tell { .. }));
         self.said = rest;
         orders
     }

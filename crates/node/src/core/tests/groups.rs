@@ -39,10 +39,8 @@ fn class(
 }
 
 fn prepare(stage: &mut Stage, group: PlacementGroupId, bundles: &[Resources]) -> bool {
-    let node = stage.node.config.node;
     let bundles = (0u32..).zip(bundles.iter().cloned()).collect();
     stage.control(ControlSays::PrepareBundles {
-        node,
         group,
         attempt: 1,
         bundles,
@@ -57,17 +55,11 @@ fn prepare(stage: &mut Stage, group: PlacementGroupId, bundles: &[Resources]) ->
 
 fn create(stage: &mut Stage, group: PlacementGroupId, bundles: &[Resources]) {
     assert!(prepare(stage, group, bundles));
-    let node = stage.node.config.node;
-    stage.control(ControlSays::CommitBundles {
-        node,
-        group,
-        attempt: 1,
-    });
+    stage.control(ControlSays::CommitBundles { group, attempt: 1 });
 }
 
 fn remove(stage: &mut Stage, group: PlacementGroupId) {
-    let node = stage.node.config.node;
-    stage.control(ControlSays::RemoveGroup { node, group });
+    stage.control(ControlSays::RemoveGroup { group });
 }
 
 fn refused(stage: &mut Stage, by: ClientId) -> Vec<LeaseRefused> {
@@ -99,9 +91,7 @@ fn bundles_that_are_only_prepared_serve_nobody_and_can_be_returned() {
     let inside = class(cpus(1.0), job, inside(group(1), None));
     stage.want(driver, 1, inside, 1);
     assert!(stage.granted(driver).is_empty());
-    let node = stage.node.config.node;
     stage.control(ControlSays::ReturnBundles {
-        node,
         group: group(1),
         attempt: 1,
     });
@@ -140,11 +130,7 @@ fn members_that_come_before_their_group_wait_for_it() {
     stage.start_workers();
     let early = class(cpus(1.0), job, inside(group(1), None));
     stage.want(driver, 1, early, 1);
-    let node = stage.node.config.node;
-    let wanted = NodeSays::GroupWanted {
-        node,
-        group: group(1),
-    };
+    let wanted = NodeSays::GroupWanted { group: group(1) };
     assert!(stage.told().contains(&wanted));
     create(&mut stage, group(1), &[cpus(1.0)]);
     assert_eq!(stage.granted(driver).len(), 1);
@@ -252,8 +238,10 @@ fn growth_is_told_while_it_is_watched() {
     stage.start_workers();
     stage.target(driver, 1, job, 2);
     let granted = stage.granted(driver);
-    let node = stage.node.config.node;
-    stage.control(ControlSays::WatchResources { node, is_on: true });
+    stage.control(ControlSays::WatchResources {
+        is_on: true,
+        with_decreases: false,
+    });
     let told = |stage: &mut Stage| -> Vec<f64> {
         let of = |says| match says {
             NodeSays::Available { available, .. } => Some(available.amount(CPU)),
@@ -265,7 +253,10 @@ fn growth_is_told_while_it_is_watched() {
     stage.target(driver, 1, job, 1);
     stage.give_back(driver, granted[0].lease);
     assert_eq!(told(&mut stage), [1.0]);
-    stage.control(ControlSays::WatchResources { node, is_on: false });
+    stage.control(ControlSays::WatchResources {
+        is_on: false,
+        with_decreases: false,
+    });
     stage.target(driver, 1, job, 0);
     stage.give_back(driver, granted[1].lease);
     assert!(told(&mut stage).is_empty());
@@ -278,8 +269,10 @@ fn idle_leases_come_back_for_a_group_that_waits() {
     stage.start_workers();
     stage.target(driver, 1, job, 1);
     stage.granted(driver);
-    let node = stage.node.config.node;
-    stage.control(ControlSays::WatchResources { node, is_on: true });
+    stage.control(ControlSays::WatchResources {
+        is_on: true,
+        with_decreases: false,
+    });
     let received = stage.received(driver);
     assert!(
         received
