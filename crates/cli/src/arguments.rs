@@ -46,18 +46,27 @@ pub struct DaemonArguments {
     pub options_json: String,
 }
 
-/// Start a cluster on this machine.
+/// Start a cluster on this machine, or have this machine join one.
 #[derive(Debug, Args)]
 pub struct StartArguments {
     /// Start the head of a new cluster.
     #[arg(long)]
     pub head: bool,
-    /// The address of a cluster to join.
+    /// Join the cluster whose head is at this `host:port`.
     #[arg(long)]
     pub address: Option<String>,
-    /// Where drivers find the cluster; 0 lets the system choose.
+    /// Where the head is found; 0 lets the system choose.
     #[arg(long, default_value_t = 6379)]
     pub port: u16,
+    /// Where a node that joins is found by the others, which is its only port; 0 lets the system
+    /// choose.
+    #[arg(long, default_value_t = 0)]
+    pub node_manager_port: u16,
+    /// A file with the token of the cluster; a head makes one where it is not there. Otherwise the
+    /// variables RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH, then ~/.ray/auth_token; a head makes a new
+    /// token without these.
+    #[arg(long)]
+    pub token_file: Option<String>,
     /// The address of this machine; drivers of other machines can reach the cluster only if it is
     /// not a loopback address.
     #[arg(long)]
@@ -266,7 +275,6 @@ const IGNORED_START_OPTIONS: &[(&str, bool)] = &[
     ("redis-password", true),
     ("redis-shard-ports", true),
     ("object-manager-port", true),
-    ("node-manager-port", true),
     ("min-worker-port", true),
     ("max-worker-port", true),
     ("worker-port-list", true),

@@ -1,7 +1,8 @@
 //! Addresses: `unix:@name` (an abstract socket of this machine) and `tcp:host:port`.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::str::FromStr;
 
 /// Where a listener can be reached.
@@ -21,6 +22,20 @@ pub enum EndpointError {
     BadSocketAddress(String),
     #[error("endpoint {0:?} has a name that is empty or longer than 107 bytes")]
     BadName(String),
+}
+
+/// The address of this machine that its way to `target` begins at. Nothing is sent.
+///
+/// # Errors
+/// No way leads there.
+pub fn local_address_towards(target: &SocketAddr) -> io::Result<IpAddr> {
+    let any: SocketAddr = match target {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(target)?;
+    Ok(socket.local_addr()?.ip())
 }
 
 impl FromStr for Endpoint {

@@ -15,7 +15,7 @@ mod stream;
 
 pub use connection::{Connection, ConnectionError, ReadOutcome};
 pub use credentials::same_token;
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, local_address_towards};
 pub use http::{HttpAnswer, HttpBounds, HttpDoor, HttpListener};
 pub use listener::Listener;
 pub use poller::{Interest, Poller, ReadyEvent, Waker};

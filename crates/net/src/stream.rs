@@ -92,6 +92,11 @@ impl ReceivingStream {
         self.received += 1;
     }
 
+    /// How many have come.
+    pub fn count(&self) -> u64 {
+        self.received
+    }
+
     /// How many have come, for the answer to a new connection.
     pub fn received(&mut self) -> u64 {
         self.said = self.received;

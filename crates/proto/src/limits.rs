@@ -205,5 +205,21 @@ pub const NODE_DEAD: Duration = Duration::from_secs(20);
 /// How long a node whose connections ended may take to come back.
 pub const NODE_RETURN: Duration = Duration::from_secs(2);
 
-/// How long nodes try to reach the head before they end.
-pub const HEAD_LOST: Duration = Duration::from_secs(15);
+/// How long nodes that find nobody at the head's address try again before they end.
+pub const HEAD_LOST: Duration = Duration::from_secs(5);
+
+/// A connection between daemons ends where nothing is heard of the other machine for so long; its
+/// stream goes on over the next one.
+pub const STREAM_SILENCE: Duration = Duration::from_secs(4);
+
+/// The pause before a connection between daemons is tried again; each further one is twice as long.
+pub const STREAM_RETRY: Duration = Duration::from_millis(50);
+
+/// The longest of these pauses.
+pub const STREAM_RETRY_LONGEST: Duration = Duration::from_secs(1);
+
+/// How long a node may take from its hello until the head has spoken to it over a stream of its own.
+pub const JOIN_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a node that was given up tries to join its cluster again.
+pub const REJOIN_WAIT: Duration = Duration::from_secs(600);

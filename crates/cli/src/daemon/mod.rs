@@ -9,19 +9,28 @@ mod ready;
 mod resources;
 mod session;
 mod spilling;
+mod token;
 
+use std::collections::BTreeMap;
+use std::net::ToSocketAddrs;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::process::Rlimit;
 use whipray_control::ClusterControl;
 use whipray_control::core::Control;
 use whipray_control::storage::RedbStorage;
 use whipray_net::{Endpoint, HttpListener, Listener};
 use whipray_node::core::Config;
 use whipray_node::shell::gpus::Gpus;
-use whipray_node::shell::{Daemon, DaemonError, EndReason, ListenerKind, Settings, gpus, machine};
-use whipray_proto::NodeId;
+use whipray_node::shell::{
+    Daemon, DaemonError, EndReason, Identity, JoinError, Joined, ListenerKind, Settings, gpus,
+    join_patiently, machine,
+};
 use whipray_proto::resources::GPU;
+use whipray_proto::{NodeId, Resources, limits};
 use whipray_store::Arena;
 
 use crate::arguments::DaemonArguments;
@@ -79,6 +88,17 @@ pub enum StartError {
     )]
     Arena { bytes: u64, error: std::io::Error },
     #[error(transparent)]
+    Token(#[from] token::TokenError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error("no way leads from this machine to {address}: {error}")]
+    NoWay {
+        address: String,
+        error: std::io::Error,
+    },
+    #[error("the Python of the workers, {python}, does not run: {detail}")]
+    Python { python: String, detail: String },
+    #[error(transparent)]
     Loop(#[from] DaemonError),
     #[error("the variable {name} has no value that makes sense: {text:?}")]
     Variable { name: &'static str, text: String },
@@ -98,159 +118,298 @@ pub fn main(arguments: &DaemonArguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let started = start(arguments);
-    let (daemon, session) = match started {
-        Ok((daemon, session, line)) => {
-            ready.say(&line);
-            (daemon, session)
-        }
+    let mut ground = match Ground::prepare(arguments) {
+        Ok(ground) => ground,
+        Err(error) => return fail(&mut ready, &error),
+    };
+    let (daemon, line) = match ground.build(Duration::ZERO) {
+        Ok(built) => built,
         Err(error) => {
-            ready.say(&ReadyLine::Failed {
-                error: error.to_string(),
-            });
-            return ExitCode::FAILURE;
+            ground.session.discard();
+            return fail(&mut ready, &error);
         }
     };
-    drop(ready);
-    let outcome = daemon.run();
-    session.end();
-    match outcome {
-        Ok(reason) => {
-            tracing::info!(?reason, "daemon ends");
-            match reason {
-                // Whoever waits for the driver's processes to be gone should not wait for a disk
-                // that keeps the state of a cluster which nobody can come back to.
-                EndReason::DriverGone => std::process::exit(0),
-                EndReason::Terminated | EndReason::Asked(_) => ExitCode::SUCCESS,
+    let outcome = daemon.run(Box::new(move |joined| {
+        ready.say(&match joined {
+            Ok(()) => line,
+            Err(error) => ReadyLine::Failed { error },
+        });
+    }));
+    let exit = run_on(&mut ground, outcome);
+    ground.session.end();
+    exit
+}
+
+fn fail(ready: &mut Ready, error: &StartError) -> ExitCode {
+    ready.say(&ReadyLine::Failed {
+        error: error.to_string(),
+    });
+    ExitCode::FAILURE
+}
+
+/// What follows the end of a daemon: one that its cluster has given up joins again, as a new node.
+fn run_on(ground: &mut Ground, mut outcome: Result<EndReason, DaemonError>) -> ExitCode {
+    loop {
+        let reason = match outcome {
+            Ok(reason) => reason,
+            Err(error) => {
+                tracing::error!(%error, "daemon ends");
+                return ExitCode::FAILURE;
             }
+        };
+        tracing::info!(?reason, "daemon ends");
+        match reason {
+            // Whoever waits for the driver's processes to be gone should not wait for a disk
+            // that keeps the state of a cluster which nobody can come back to.
+            EndReason::DriverGone => std::process::exit(0),
+            EndReason::Terminated | EndReason::Asked(_) => return ExitCode::SUCCESS,
+            EndReason::NotJoined(_) | EndReason::HeadLost(_) => return ExitCode::FAILURE,
+            EndReason::Fenced(_) => {}
         }
-        Err(error) => {
-            tracing::error!(%error, "daemon ends");
-            ExitCode::FAILURE
-        }
+        outcome = match ground.build(limits::REJOIN_WAIT) {
+            Ok((daemon, _)) => daemon.run(Box::new(|_| ())),
+            Err(error) => {
+                tracing::error!(%error, "the cluster cannot be joined again");
+                return ExitCode::FAILURE;
+            }
+        };
     }
 }
 
-type Started = (Daemon<Composed<RedbStorage>>, Session, ReadyLine);
+/// What lasts from the start of the program to its end, over all lives of its daemon.
+struct Ground {
+    options: DaemonOptions,
+    session: Session,
+    node_ip: String,
+    lifeline: Option<OwnedFd>,
+    child_file_limit: Rlimit,
+    gpus: Gpus,
+    /// The port that the first daemon had: a later one is found there, too.
+    port: Option<u16>,
+}
 
-fn start(arguments: &DaemonArguments) -> Result<Started, StartError> {
-    let options: DaemonOptions = serde_json::from_str(&arguments.options_json)?;
-    let lifeline = arguments
-        .lifeline_fd
-        .map(ready::inherit)
-        .transpose()
-        .map_err(StartError::System)?;
-    let (memory_settings, memory) = memory::of_environment()?;
-    let child_file_limit = machine::raise_file_limit();
-    let node_ip = options
-        .node_ip
-        .clone()
-        .unwrap_or_else(|| "127.0.0.1".to_owned());
-    let store_bytes = resources::object_store_bytes(&options)?;
-    let gpus = match options.num_gpus {
-        Some(0.0) => Gpus::default(),
-        _ => gpus::detect(&gpus::Machine, std::env::var(VISIBLE_GPUS).ok().as_deref()),
-    };
-    let total = resources::node_resources(&options, &node_ip, store_bytes, &gpus)?;
+impl Ground {
+    fn prepare(arguments: &DaemonArguments) -> Result<Self, StartError> {
+        let options: DaemonOptions = serde_json::from_str(&arguments.options_json)?;
+        let lifeline = arguments
+            .lifeline_fd
+            .map(ready::inherit)
+            .transpose()
+            .map_err(StartError::System)?;
+        let child_file_limit = machine::raise_file_limit();
+        let node_ip = match (&options.node_ip, &options.address) {
+            (Some(ip), _) => ip.clone(),
+            (None, Some(head)) => address_towards(head)?,
+            (None, None) => "127.0.0.1".to_owned(),
+        };
+        let gpus = match options.num_gpus {
+            Some(0.0) => Gpus::default(),
+            _ => gpus::detect(&gpus::Machine, std::env::var(VISIBLE_GPUS).ok().as_deref()),
+        };
+        let session = Session::create(&options)?;
+        logging::start(&session.log_directory(), options.is_detached);
+        Ok(Self {
+            port: options.port,
+            options,
+            session,
+            node_ip,
+            lifeline,
+            child_file_limit,
+            gpus,
+        })
+    }
 
-    let flags = flags::Flags::new(&options.system_config);
-    let spilling = spilling::settings(&flags)?;
+    /// A daemon that is ready to run, and what is said once it is one of its cluster. One that is to
+    /// join tries so for as long as `patience`.
+    fn build(&mut self, patience: Duration) -> Result<(Daemon<Composed>, ReadyLine), StartError> {
+        let (memory_settings, memory) = memory::of_environment()?;
+        let (options, session, node_ip) = (&self.options, &self.session, &self.node_ip);
+        let store_bytes = resources::object_store_bytes(options)?;
+        let total = resources::node_resources(options, node_ip, store_bytes, &self.gpus)?;
+        let tcp = self
+            .port
+            .map(|port| listen_tcp(node_ip, port))
+            .transpose()?;
+        self.port = tcp.as_ref().map(|(_, address)| address.port());
+        let metrics_listener = options
+            .metrics_export_port
+            .map(|port| listen_for_metrics(node_ip, port))
+            .transpose()?;
+        let tcp_address = tcp.as_ref().map(|(_, address)| *address);
+        let python = python(options);
+        let identity = Identity {
+            node: NodeId::random(),
+            token: session.token().to_owned(),
+            endpoint: tcp_address
+                .map_or_else(String::new, |address| Endpoint::Tcp(address).to_string()),
+            python: match options.address {
+                Some(_) => python_version(&python)?,
+                // The template of the workers says it.
+                None => String::new(),
+            },
+        };
+        let joined = options
+            .address
+            .as_deref()
+            .map(|head| join_patiently(head, &identity, patience))
+            .transpose()?;
 
-    let tcp = options
-        .port
-        .map(|port| listen_tcp(&node_ip, port))
-        .transpose()?;
-    let metrics_listener = options
-        .metrics_export_port
-        .map(|port| listen_for_metrics(&node_ip, port))
-        .transpose()?;
-    let session = Session::create(&options)?;
-    logging::start(&session.log_directory(), options.is_detached);
-    let spill_sites = spilling::sites(&options, &flags, session.temp_directory(), session.name())?;
-    let endpoint = Endpoint::Unix(format!("whipray-{}/node", session.name()));
-    let local = Listener::bind(&endpoint).map_err(|error| StartError::Listen {
-        address: endpoint.to_string(),
-        error,
-    })?;
-    let arena = Arena::create(store_bytes)
-        .map(Arc::new)
-        .map_err(|error| StartError::Arena {
-            bytes: store_bytes,
+        let system_config = system_config(options, joined.as_ref())?;
+        let flags = flags::Flags::new(&system_config);
+        let spilling = spilling::settings(&flags)?;
+        let spill_sites =
+            spilling::sites(options, &flags, session.temp_directory(), session.name())?;
+        let endpoint = Endpoint::Unix(format!("whipray-{}/node", session.name()));
+        let local = Listener::bind(&endpoint).map_err(|error| StartError::Listen {
+            address: endpoint.to_string(),
             error,
         })?;
+        let arena =
+            Arena::create(store_bytes)
+                .map(Arc::new)
+                .map_err(|error| StartError::Arena {
+                    bytes: store_bytes,
+                    error,
+                })?;
+        let cluster_address = match (&joined, tcp_address) {
+            (Some(joined), _) => joined.welcome.cluster_address.clone(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => endpoint.to_string(),
+        };
+        let node = identity.node;
+        let config = Config {
+            node,
+            node_ip: node_ip.clone(),
+            hostname: machine::hostname(),
+            endpoint: endpoint.to_string(),
+            node_endpoint: identity.endpoint.clone(),
+            session_directory: session.directory().display().to_string(),
+            session_name: joined.as_ref().map_or_else(
+                || session.name().to_owned(),
+                |joined| joined.welcome.session_name.clone(),
+            ),
+            cluster_address: cluster_address.clone(),
+            labels: self.labels(node, &total),
+            resources: total,
+            arena_bytes: store_bytes,
+            spilling,
+            is_head: joined.is_none(),
+            memory: memory_settings,
+        };
+        let control = match &joined {
+            Some(_) => Composed::Elsewhere,
+            None => {
+                let path = session.directory().join("control.redb");
+                let storage = RedbStorage::open(&path).map_err(StartError::System)?;
+                let control = Control::new(env!("CARGO_PKG_VERSION"), cluster_address.clone());
+                Composed::Here(Box::new(ClusterControl::new(control, storage)))
+            }
+        };
+        let line = ReadyLine::Ready {
+            endpoint: endpoint.to_string(),
+            token: session.token().to_owned(),
+            node_ip: node_ip.clone(),
+            session_directory: session.directory().display().to_string(),
+            cluster_address: cluster_address.clone(),
+        };
+        let mut listeners = vec![(local, ListenerKind::Local)];
+        listeners.extend(tcp.map(|(listener, _)| (listener, ListenerKind::Tcp)));
+        let settings = Settings {
+            config,
+            identity,
+            joined,
+            system_config: serde_json::to_string(&system_config)?,
+            listeners,
+            arena,
+            spill_sites,
+            python,
+            environment: self.environment(),
+            working_directory: session.directory().to_owned(),
+            child_file_limit: self.child_file_limit,
+            log_directory: session.log_directory(),
+            lifeline: self.lifeline.take(),
+            memory: Box::new(memory),
+            metrics_listener,
+            metrics_discovery_file: session.directory().join(session_files::METRICS_FILE),
+        };
+        let daemon = Daemon::new(settings, control)?;
+        session.publish(
+            &endpoint.to_string(),
+            tcp_address,
+            &cluster_address,
+            node_ip,
+        )?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %endpoint, %node, "daemon is ready");
+        Ok((daemon, line))
+    }
 
-    let cluster_address = tcp
-        .as_ref()
-        .map_or_else(|| endpoint.to_string(), |(_, address)| address.to_string());
-    let node = NodeId::random();
-    let mut labels = options.labels.clone();
-    labels.insert(NODE_ID_LABEL.to_owned(), node.to_hex());
-    if let (true, Some(kind)) = (total.units(GPU) > 0, &gpus.accelerator_type) {
-        labels.insert(ACCELERATOR_LABEL.to_owned(), kind.clone());
+    fn labels(&self, node: NodeId, total: &Resources) -> BTreeMap<String, String> {
+        let mut labels = self.options.labels.clone();
+        labels.insert(NODE_ID_LABEL.to_owned(), node.to_hex());
+        if let (true, Some(kind)) = (total.units(GPU) > 0, &self.gpus.accelerator_type) {
+            labels.insert(ACCELERATOR_LABEL.to_owned(), kind.clone());
+        }
+        labels
     }
-    let mut environment = options.environment.clone();
-    if let Some(visible) = gpus.visible {
+
+    /// Variables of the environment for the workers.
+    fn environment(&self) -> BTreeMap<String, String> {
+        let mut environment = self.options.environment.clone();
+        if let Some(visible) = &self.gpus.visible {
+            environment
+                .entry(VISIBLE_GPUS.to_owned())
+                .or_insert_with(|| visible.clone());
+        }
         environment
-            .entry(VISIBLE_GPUS.to_owned())
-            .or_insert(visible);
     }
-    let config = Config {
-        node,
-        node_ip: node_ip.clone(),
-        hostname: machine::hostname(),
-        endpoint: endpoint.to_string(),
-        node_endpoint: tcp.as_ref().map_or_else(String::new, |(_, address)| {
-            Endpoint::Tcp(*address).to_string()
-        }),
-        session_directory: session.directory().display().to_string(),
-        session_name: session.name().to_owned(),
-        cluster_address: cluster_address.clone(),
-        resources: total,
-        arena_bytes: store_bytes,
-        labels,
-        spilling,
-        is_head: true,
-        memory: memory_settings,
+}
+
+/// The settings of the cluster, then those that only this node has.
+fn system_config(
+    options: &DaemonOptions,
+    joined: Option<&Joined>,
+) -> Result<BTreeMap<String, serde_json::Value>, StartError> {
+    let mut all: BTreeMap<String, serde_json::Value> = match joined {
+        Some(joined) if !joined.welcome.system_config.is_empty() => {
+            serde_json::from_str(&joined.welcome.system_config)?
+        }
+        _ => BTreeMap::new(),
     };
-    let storage =
-        RedbStorage::open(&session.directory().join("control.redb")).map_err(StartError::System)?;
-    let control = Control::new(env!("CARGO_PKG_VERSION"), cluster_address.clone());
-    let control = Composed(ClusterControl::new(control, storage));
-    let line = ReadyLine::Ready {
-        endpoint: endpoint.to_string(),
-        token: session.token().to_owned(),
-        node_ip: node_ip.clone(),
-        session_directory: session.directory().display().to_string(),
-        cluster_address: cluster_address.clone(),
+    all.extend(options.system_config.clone());
+    Ok(all)
+}
+
+/// The address of this machine that a way to the head begins at.
+fn address_towards(head: &str) -> Result<String, StartError> {
+    let unknown = |error| StartError::NoWay {
+        address: head.to_owned(),
+        error,
     };
-    let tcp_address = tcp.as_ref().map(|(_, address)| *address);
-    let mut listeners = vec![(local, ListenerKind::Local)];
-    listeners.extend(tcp.map(|(listener, _)| (listener, ListenerKind::Tcp)));
-    let settings = Settings {
-        config,
-        token: session.token().to_owned(),
-        listeners,
-        arena,
-        spill_sites,
-        python: python(&options),
-        environment,
-        working_directory: session.directory().to_owned(),
-        child_file_limit,
-        log_directory: session.log_directory(),
-        lifeline,
-        memory: Box::new(memory),
-        metrics_listener,
-        metrics_discovery_file: session.directory().join(session_files::METRICS_FILE),
+    let target = head
+        .to_socket_addrs()
+        .map_err(|_| JoinError::Address(head.to_owned()))?
+        .next()
+        .ok_or_else(|| JoinError::Address(head.to_owned()))?;
+    whipray_net::local_address_towards(&target)
+        .map(|ip| ip.to_string())
+        .map_err(unknown)
+}
+
+/// The version of the workers' Python, as far as programs care.
+fn python_version(python: &str) -> Result<String, StartError> {
+    let failed = |detail: String| StartError::Python {
+        python: python.to_owned(),
+        detail,
     };
-    let daemon = Daemon::new(settings, control)?;
-    session.publish(
-        &endpoint.to_string(),
-        tcp_address,
-        &cluster_address,
-        &node_ip,
-    )?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), %endpoint, "daemon is ready");
-    Ok((daemon, session, line))
+    let output = std::process::Command::new(python)
+        .args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match output.status.success() && !text.is_empty() {
+        true => Ok(text),
+        false => Err(failed(String::from_utf8_lossy(&output.stderr).into_owned())),
+    }
 }
 
 fn listen_tcp(ip: &str, port: u16) -> Result<(Listener, std::net::SocketAddr), StartError> {

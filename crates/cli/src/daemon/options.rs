@@ -21,6 +21,10 @@ pub struct DaemonOptions {
     pub python: Option<String>,
     /// Where to listen on TCP; absent: not at all.
     pub port: Option<u16>,
+    /// The head of the cluster to join, as `host:port`; absent: this is the head.
+    pub address: Option<String>,
+    /// Where the token of the cluster is; for a new cluster also where it is to be.
+    pub token_file: Option<String>,
     pub node_ip: Option<String>,
     /// Where metrics are read; absent: at any port, once there are some.
     pub metrics_export_port: Option<u16>,

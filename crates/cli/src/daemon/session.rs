@@ -7,9 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use whipray_proto::ids;
-
-use super::{DaemonOptions, StartError};
+use super::{DaemonOptions, StartError, token};
 use crate::session_files::{self, CurrentCluster, NodeFile};
 
 /// One life of a daemon, as it shows on disk.
@@ -19,14 +17,20 @@ pub struct Session {
     temp_directory: PathBuf,
     token: String,
     is_detached: bool,
+    /// It joined the cluster of another daemon.
+    is_joined: bool,
 }
 
 impl Session {
-    /// Makes the folder, for this user alone, with a new token in it.
+    /// Makes the folder, for this user alone, with the token of the cluster in it.
     ///
     /// # Errors
-    /// The folder for temporary files cannot be used.
+    /// The folder for temporary files cannot be used, or there is no token.
     pub fn create(options: &DaemonOptions) -> Result<Self, StartError> {
+        let token = match &options.address {
+            None => token::of_new_cluster(options)?,
+            Some(address) => token::of_cluster(options, address)?,
+        };
         let temp_directory = match &options.temp_dir {
             Some(folder) => PathBuf::from(folder),
             None => session_files::default_temp_directory(),
@@ -37,7 +41,6 @@ impl Session {
             folder: temp_directory.display().to_string(),
             error,
         })?;
-        let token = ids::to_hex(&ids::random_bytes::<32>());
         write_private(&directory.join(session_files::TOKEN_FILE), token.as_bytes())?;
         let is_detached = options.is_detached;
         let session = Self {
@@ -46,6 +49,7 @@ impl Session {
             temp_directory,
             token,
             is_detached,
+            is_joined: options.address.is_some(),
         };
         session.link_latest();
         Ok(session)
@@ -99,7 +103,12 @@ impl Session {
         };
         let text = serde_json::to_vec(&node)?;
         write_private(&self.directory.join(session_files::NODE_FILE), &text)?;
-        if self.is_detached {
+        // A program that looks for any cluster finds the head, where that is on this machine, too.
+        let has_better = self.is_joined
+            && session_files::read_current_cluster().is_some_and(|current| {
+                session_files::read_node_file(Path::new(&current.session_directory)).is_some()
+            });
+        if self.is_detached && !has_better {
             let current = CurrentCluster {
                 address: cluster_address.to_owned(),
                 session_directory: node.session_directory,
@@ -126,6 +135,12 @@ impl Session {
         if ours {
             let _ = fs::remove_file(session_files::current_cluster_path());
         }
+    }
+
+    /// The daemon never served: nothing is left of it.
+    pub fn discard(&self) {
+        self.end();
+        let _ = fs::remove_dir_all(&self.directory);
     }
 
     /// `session_latest` leads to this session. A convenience: without it all else works.

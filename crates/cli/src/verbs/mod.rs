@@ -14,12 +14,11 @@ use crate::tool::ToolError;
 /// Why a verb could not be done. The text is the one line that the user reads.
 #[derive(Debug, thiserror::Error)]
 pub enum VerbError {
-    #[error("say --head to start a cluster on this machine")]
-    NeitherHeadNorAddress,
     #[error(
-        "cannot join {0}: a cluster has one machine so far, and is started with `whipray start --head`"
+        "say --head to start a cluster on this machine, or --address=HOST:PORT to join the one whose \
+         head is there"
     )]
-    Join(String),
+    NeitherHeadNorAddress,
     #[error("--head starts a cluster and --address joins one: give one of them")]
     HeadAndAddress,
     #[error("a cluster runs already at {0}; stop it first with `whipray stop`")]

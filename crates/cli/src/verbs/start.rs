@@ -21,12 +21,13 @@ use crate::tool::{Tool, ToolError};
 pub fn run(arguments: &StartArguments) -> Result<(), VerbError> {
     match (&arguments.address, arguments.head) {
         (Some(_), true) => return Err(VerbError::HeadAndAddress),
-        (Some(address), false) => return Err(VerbError::Join(address.clone())),
         (None, false) => return Err(VerbError::NeitherHeadNorAddress),
-        (None, true) => {}
+        (Some(_), false) | (None, true) => {}
     }
     let options = options(arguments)?;
-    if let Some(running) = running_cluster() {
+    if arguments.head
+        && let Some(running) = running_cluster()
+    {
         return Err(VerbError::RunsAlready(running));
     }
     if !arguments.ignored.given.is_empty() {
@@ -55,7 +56,10 @@ pub fn run(arguments: &StartArguments) -> Result<(), VerbError> {
             if let Some(hook) = &arguments.tracing_startup_hook {
                 publish_tracing_hook(&session_directory, hook)?;
             }
-            print_next_steps(&cluster_address, &session_directory, arguments.block);
+            match arguments.head {
+                true => print_next_steps(&cluster_address, &session_directory, arguments.block),
+                false => print_joined(&cluster_address, &session_directory, arguments.block),
+            }
             match signals {
                 Some(signals) => block(child, signals),
                 None => Ok(()),
@@ -74,7 +78,12 @@ fn options(arguments: &StartArguments) -> Result<DaemonOptions, VerbError> {
         object_store_memory: arguments.object_store_memory,
         memory: arguments.memory,
         temp_dir: arguments.temp_dir.clone(),
-        port: Some(arguments.port),
+        port: Some(match arguments.head {
+            true => arguments.port,
+            false => arguments.node_manager_port,
+        }),
+        address: arguments.address.clone(),
+        token_file: arguments.token_file.clone(),
         node_ip: arguments.node_ip_address.clone(),
         metrics_export_port: arguments.metrics_export_port,
         labels: parse_labels(&arguments.labels)?,
@@ -159,9 +168,27 @@ fn print_next_steps(address: &str, session_directory: &str, blocks: bool) {
     println!("See what it does:   whipray status");
     println!("End it:             whipray stop");
     println!("Its logs are in     {session_directory}/logs");
+    println!();
+    println!("Another machine joins with a copy of {session_directory}/token:");
+    println!("    whipray start --address={address} --token-file=COPY");
+    if address.starts_with("127.") || address.starts_with("[::1]") {
+        println!("once the head listens on an address that it can reach (--node-ip-address).");
+    }
     if blocks {
         println!();
         println!("This command stays until the cluster ends; Ctrl-C ends it.");
+    }
+}
+
+fn print_joined(address: &str, session_directory: &str, blocks: bool) {
+    println!("This machine is a node of the cluster at {address}.");
+    println!();
+    println!("See the cluster:    whipray status");
+    println!("Leave it:           whipray stop");
+    println!("Logs are in         {session_directory}/logs");
+    if blocks {
+        println!();
+        println!("This command stays until the node ends; Ctrl-C ends it.");
     }
 }
 

@@ -5,16 +5,28 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use whipray_net::{Connection, Interest, Poller};
-use whipray_proto::{Message, limits};
+use whipray_proto::{Message, NodeId, limits};
 use whipray_store::Arena;
 
 use crate::core::{ClientId, Micros};
 
+/// What is known of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerKind {
+    /// It has not said hello, or not well.
+    Stranger,
+    /// A driver, a worker or a tool.
+    Client,
+    /// The stream of another daemon.
+    Stream(NodeId),
+    /// The heartbeats of another daemon.
+    Heartbeat(NodeId),
+}
+
 /// One peer, from its first byte on.
 pub struct Peer {
     pub connection: Connection,
-    /// Its hello was read, and its token was right.
-    pub is_known: bool,
+    pub kind: PeerKind,
     /// Whether file descriptors can be sent to it.
     pub is_local: bool,
     waits_to_write: bool,
@@ -60,7 +72,7 @@ impl Connections {
             .push_back((now + limits::HELLO_WAIT.as_micros() as Micros, client));
         let peer = Peer {
             connection,
-            is_known: false,
+            kind: PeerKind::Stranger,
             is_local,
             waits_to_write: false,
             is_dirty: false,
@@ -74,10 +86,19 @@ impl Connections {
     }
 
     /// A peer's token was right: it may send frames of any size that is allowed at all.
-    pub fn set_known(&mut self, client: ClientId) {
+    pub fn set_known(&mut self, client: ClientId, kind: PeerKind) {
         if let Some(peer) = self.peers.get_mut(&client) {
-            peer.is_known = true;
+            peer.kind = kind;
             peer.connection.set_frame_limit(limits::FRAME_BYTES);
+        }
+    }
+
+    /// Has the connection of a peer on another machine end where that machine is silent.
+    pub fn notice_silence(&mut self, client: ClientId, silence: Duration) {
+        if let Some(peer) = self.peers.get(&client)
+            && let Err(error) = peer.connection.notice_silence(silence)
+        {
+            tracing::warn!(client, %error, "silence of a peer is not noticed");
         }
     }
 
@@ -177,7 +198,10 @@ impl Connections {
     /// The next peer whose time for a hello is over.
     pub fn take_late(&mut self, now: Micros) -> Option<ClientId> {
         while let Some((deadline, client)) = self.hello_deadlines.front().copied() {
-            let waits = self.peers.get(&client).is_some_and(|peer| !peer.is_known);
+            let waits = self
+                .peers
+                .get(&client)
+                .is_some_and(|peer| peer.kind == PeerKind::Stranger);
             if waits && deadline > now {
                 return None;
             }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod metrics;
+mod nodes;
 mod output;
 mod workers;
 
@@ -16,12 +17,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Rlimit, Signal, WaitOptions};
 use whipray_net::{HttpListener, Interest, Listener, Poller, ReadyEvent, Waker};
-use whipray_proto::NodeId;
 use whipray_proto::link::{ControlSays, NodeSays};
+use whipray_proto::{NodeId, limits};
 use whipray_store::Arena;
 
 use super::connections::Connections;
 use super::disk::Disk;
+use super::heartbeat::{self, Heartbeats};
 use super::logs::Logs;
 use super::memory::MemorySource;
 use super::memory_events::MemoryEvents;
@@ -29,6 +31,7 @@ use super::memory_provider::MemoryProvider;
 use super::metrics_door::MetricsDoor;
 use super::signals;
 use super::spill_places::SpillSites;
+use super::streams::{FIRST_STREAM, Identity, Joined, Streams};
 use super::zygote::Zygote;
 use crate::core::{Config, Effect, MemoryReading, Micros, Node};
 
@@ -38,7 +41,8 @@ const LOGS: u64 = 2;
 const LIFELINE: u64 = 3;
 const DISK: u64 = 4;
 const METRICS: u64 = 5;
-const FIRST_LISTENER: u64 = 6;
+const HEARTBEAT: u64 = 6;
+const FIRST_LISTENER: u64 = 7;
 const FIRST_CLIENT: u64 = 64;
 
 /// How long killed processes may take to be gone.
@@ -71,7 +75,11 @@ pub trait Control {
 /// What a daemon is started with.
 pub struct Settings {
     pub config: Config,
-    pub token: String,
+    pub identity: Identity,
+    /// The head, where this daemon is not it.
+    pub joined: Option<Joined>,
+    /// The settings of the cluster (`_system_config`), as JSON, for those who join.
+    pub system_config: String,
     /// Where clients come in: Unix sockets first.
     pub listeners: Vec<(Listener, ListenerKind)>,
     pub arena: Arc<Arena>,
@@ -111,12 +119,21 @@ pub enum DaemonError {
     Logs { folder: PathBuf, error: io::Error },
 }
 
+/// Hears once whether the daemon is one of its cluster, or why not.
+pub type OnJoined = Box<dyn FnOnce(Result<(), String>)>;
+
 /// Why a daemon ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndReason {
     Terminated,
     DriverGone,
     Asked(String),
+    /// The head cannot reach this node.
+    NotJoined(String),
+    /// There is no head any more.
+    HeadLost(String),
+    /// The cluster has given this node up, or is about to: it may join as a new one.
+    Fenced(String),
 }
 
 /// A node with its control, and the world around them.
@@ -137,6 +154,13 @@ pub struct Daemon<C: Control> {
     memory_provider: MemoryProvider,
     disk: Disk,
     metrics_door: Option<MetricsDoor>,
+    streams: Streams,
+    /// The node that has the control of the cluster; `None`: this one.
+    head: Option<NodeId>,
+    heartbeats: Option<Heartbeats>,
+    /// Who wants to hear that this node is one of its cluster.
+    on_joined: Option<OnJoined>,
+    join_deadline: Option<Micros>,
     end: Option<EndReason>,
     effects: Vec<Effect>,
     says: Vec<(NodeId, ControlSays)>,
@@ -180,7 +204,29 @@ impl<C: Control> Daemon<C> {
             disk.clean_up();
         }
         let metrics_listener = settings.metrics_listener.take();
+        let mut streams = Streams::new(settings.identity.clone());
+        let mut heartbeats = None;
+        let mut head = None;
+        if let Some(joined) = settings.joined.take() {
+            head = Some(joined.welcome.node);
+            let beats = heartbeat::Settings {
+                head: joined.address,
+                node: settings.config.node,
+                token: settings.identity.token.clone(),
+            };
+            let waker = Waker::new(&poller, HEARTBEAT).map_err(DaemonError::Poller)?;
+            heartbeats = Some(Heartbeats::start(beats, waker).map_err(DaemonError::Poller)?);
+            let (node, connection) = (joined.welcome.node, joined.connection);
+            streams
+                .adopt(node, joined.address, connection, &poller)
+                .map_err(DaemonError::Poller)?;
+        }
         let mut daemon = Self {
+            streams,
+            head,
+            heartbeats,
+            on_joined: None,
+            join_deadline: None,
             memory_provider,
             disk,
             metrics_door: None,
@@ -209,11 +255,20 @@ impl<C: Control> Daemon<C> {
         Ok(daemon)
     }
 
-    /// Serves until it is asked to end, then ends all processes.
+    /// Serves until it is asked to end, then ends all processes. `on_joined` hears once the daemon
+    /// is one of its cluster; it is not called where it ends before that for other reasons.
     ///
     /// # Errors
     /// The daemon cannot wait for events any more.
-    pub fn run(mut self) -> Result<EndReason, DaemonError> {
+    pub fn run(mut self, on_joined: OnJoined) -> Result<EndReason, DaemonError> {
+        match self.head {
+            None => on_joined(Ok(())),
+            Some(_) => {
+                self.on_joined = Some(on_joined);
+                let wait = limits::JOIN_WAIT.as_micros() as Micros;
+                self.join_deadline = Some(self.now() + wait);
+            }
+        }
         let mut ready = Vec::new();
         let reason = loop {
             if let Some(reason) = self.end.take() {
@@ -229,9 +284,11 @@ impl<C: Control> Daemon<C> {
             }
             self.on_time();
             self.settle();
+            self.drive_streams();
             for client in self.connections.flush(&self.poller) {
                 self.drop_client(client);
                 self.settle();
+                self.drive_streams();
             }
         };
         self.finish();
@@ -249,6 +306,8 @@ impl<C: Control> Daemon<C> {
             self.node.next_deadline().map(Duration::from_micros),
             of_control.map(|due_in| self.started.elapsed() + due_in),
             self.connections.next_deadline(),
+            self.streams.next_deadline().map(Duration::from_micros),
+            self.join_deadline.map(Duration::from_micros),
             self.logs_rest_until.map(Duration::from_micros),
         ];
         let next = deadlines.into_iter().flatten().min()?;
@@ -267,6 +326,11 @@ impl<C: Control> Daemon<C> {
             LIFELINE => self.on_lifeline(),
             DISK => self.on_disk(),
             METRICS => self.on_metrics_door(),
+            HEARTBEAT => self.on_heartbeat_waker(),
+            stream if stream >= FIRST_STREAM => {
+                let now = self.now();
+                self.streams.on_ready(event, &self.poller, now);
+            }
             token if token < FIRST_CLIENT => self.accept((token - FIRST_LISTENER) as usize),
             client => self.on_client(client, event),
         }
@@ -283,6 +347,11 @@ impl<C: Control> Daemon<C> {
         }
         if self.control.next_deadline() == Some(0) {
             self.guarded("timer of control", |daemon| daemon.control.on_time());
+        }
+        self.streams.on_time(&self.poller, now);
+        if self.join_deadline.is_some_and(|deadline| deadline <= now) {
+            self.join_deadline = None;
+            self.give_up_joining();
         }
         while let Some(client) = self.connections.take_late(now) {
             tracing::info!(client, "client said no hello in time");
@@ -340,11 +409,7 @@ impl<C: Control> Daemon<C> {
             let is_control_silent = says.is_empty();
             let now = self.now();
             for (node, said) in says.drain(..) {
-                if node == self.settings.config.node {
-                    self.guarded("control", |daemon| daemon.node.on_control(said, now));
-                } else {
-                    tracing::warn!(%node, "control speaks to a node that no stream leads to");
-                }
+                self.say(node, said, now);
             }
             self.says = says;
             if is_silent && is_control_silent {
@@ -357,9 +422,7 @@ impl<C: Control> Daemon<C> {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send { client, message } => self.connections.queue(client, &message),
-            Effect::ToNode { node, message } => {
-                tracing::warn!(%node, message = message.name(), "no stream leads there");
-            }
+            Effect::ToNode { node, message } => self.streams.queue(node, &message),
             Effect::Welcome { client, welcome } => {
                 self.connections
                     .queue_welcome(client, *welcome, &self.settings.arena);
@@ -371,10 +434,7 @@ impl<C: Control> Daemon<C> {
                 self.drop_client(client);
             }
             Effect::TellControl(says) => {
-                let from = self.settings.config.node;
-                self.guarded("word to control", |daemon| {
-                    daemon.control.on_node(from, says)
-                });
+                self.tell_control(says);
             }
             Effect::SpawnWorker {
                 worker,

@@ -4,6 +4,7 @@ mod connections;
 mod daemon;
 mod disk;
 pub mod gpus;
+mod heartbeat;
 mod line_reader;
 mod log_lines;
 mod logs;
@@ -14,8 +15,10 @@ mod memory_provider;
 mod metrics_door;
 mod signals;
 mod spill_places;
+mod streams;
 mod zygote;
 
 pub use daemon::{Control, Daemon, DaemonError, EndReason, ListenerKind, Settings};
 pub use memory::{MemorySource, SystemMemory};
 pub use spill_places::{SpillSite, SpillSites};
+pub use streams::{Identity, JoinError, Joined, join, join_patiently};

@@ -8,6 +8,7 @@ use whipray_proto::messages::session::Refused;
 
 use super::{Control, Daemon, ListenerKind};
 use crate::core::{ClientId, Micros};
+use crate::shell::connections::PeerKind;
 
 impl<C: Control> Daemon<C> {
     pub(super) fn accept(&mut self, listener: usize) {
@@ -58,6 +59,7 @@ impl<C: Control> Daemon<C> {
             ReadOutcome::Closed
         });
         let now = self.now();
+        let mut stream = None;
         loop {
             let Some(peer) = self.connections.get_mut(client) else {
                 return false;
@@ -71,13 +73,20 @@ impl<C: Control> Daemon<C> {
                     return false;
                 }
             };
-            if peer.is_known {
-                self.guarded("message", |daemon| {
+            match peer.kind {
+                PeerKind::Client => self.guarded("message", |daemon| {
                     daemon.node.on_message(client, message, now)
-                });
-            } else {
-                self.greet(client, message, now);
+                }),
+                PeerKind::Stranger => self.greet(client, message, now),
+                PeerKind::Stream(from) => {
+                    stream = Some(from);
+                    self.on_stream_message(from, message, now);
+                }
+                PeerKind::Heartbeat(node) => self.on_heartbeat(client, node, message),
             }
+        }
+        if let Some(from) = stream {
+            self.acknowledge(client, from);
         }
         if outcome == ReadOutcome::Closed {
             // What the messages asked for comes before what the end of the client does.
@@ -90,9 +99,9 @@ impl<C: Control> Daemon<C> {
     /// The first message of a client.
     fn greet(&mut self, client: ClientId, message: Message, now: Micros) {
         match message {
-            Message::Hello(mut hello) if same_token(&self.settings.token, &hello.token) => {
+            Message::Hello(mut hello) if same_token(&self.streams.identity.token, &hello.token) => {
                 hello.token.clear();
-                self.connections.set_known(client);
+                self.connections.set_known(client, PeerKind::Client);
                 let (worker, pid) = (hello.worker, hello.pid);
                 self.guarded("hello", |daemon| daemon.node.on_hello(client, hello, now));
                 // The template says the same, but maybe later than the worker itself.
@@ -110,6 +119,8 @@ impl<C: Control> Daemon<C> {
                 self.connections.queue(client, &Refused { reason }.into());
                 self.connections.close(client, &self.poller);
             }
+            Message::StreamHello(hello) => self.greet_node(client, &hello),
+            Message::HeartbeatHello(hello) => self.greet_heartbeat(client, &hello),
             other => {
                 tracing::warn!(client, message = other.name(), "expected a hello");
                 self.connections.close(client, &self.poller);

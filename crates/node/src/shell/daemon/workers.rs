@@ -55,7 +55,7 @@ impl<C: Control> Daemon<C> {
         zygote.request(SpawnRequest {
             worker: worker.to_hex(),
             endpoint: &self.settings.config.endpoint,
-            token: &self.settings.token,
+            token: &self.streams.identity.token,
             log_directory: &self.settings.log_directory.to_string_lossy(),
             environment,
             number,
@@ -102,6 +102,7 @@ impl<C: Control> Daemon<C> {
         match said {
             ZygoteSays::Ready { pid, python } => {
                 tracing::info!(pid, python, "template process is ready");
+                self.streams.identity.python = python;
             }
             ZygoteSays::Spawned { worker, pid } => match WorkerId::from_hex(&worker) {
                 Some(worker) => {
