@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use whipray_net::{Connection, Interest, Poller};
+use whipray_proto::messages::session::NodeEnds;
 use whipray_proto::{Message, NodeId, limits};
 use whipray_store::Arena;
 
@@ -184,6 +185,16 @@ impl Connections {
             return poller.change(&peer.connection, client, interest).is_ok();
         }
         true
+    }
+
+    /// Tells all clients why nothing will come any more, as far as they listen.
+    pub fn say_last(&mut self, ends: &NodeEnds) {
+        let message = ends.clone().into();
+        let clients = self.peers.values_mut();
+        for peer in clients.filter(|peer| peer.kind == PeerKind::Client) {
+            peer.connection.queue(&message);
+            let _ = peer.connection.flush();
+        }
     }
 
     /// Writes what can be written at once, and closes.

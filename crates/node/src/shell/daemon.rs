@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Rlimit, Signal, WaitOptions};
 use whipray_net::{HttpListener, Interest, Listener, Poller, ReadyEvent, Waker};
 use whipray_proto::link::{ControlSays, NodeSays};
+use whipray_proto::messages::session::NodeEnds;
 use whipray_proto::{NodeId, limits};
 use whipray_store::Arena;
 
@@ -291,6 +292,15 @@ impl<C: Control> Daemon<C> {
                 self.drive_streams();
             }
         };
+        if let EndReason::NotJoined(reason)
+        | EndReason::HeadLost(reason)
+        | EndReason::Fenced(reason) = &reason
+        {
+            tracing::error!(reason, "the node ends");
+            self.connections.say_last(&NodeEnds {
+                reason: reason.clone(),
+            });
+        }
         self.finish();
         Ok(reason)
     }

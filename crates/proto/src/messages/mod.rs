@@ -101,6 +101,7 @@ messages! {
     12 => membership::PassedPeer,
     13 => node_said::NodeSaid,
     14 => control_said::ControlSaid,
+    15 => session::NodeEnds,
 
     16 => lease::LeaseTarget,
     17 => lease::LeaseGranted,

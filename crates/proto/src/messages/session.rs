@@ -132,3 +132,10 @@ pub struct ShutDown {
     #[prost(string, tag = "1")]
     pub reason: String,
 }
+
+/// A node to its clients, last: it ends, and why. Nothing will come any more.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NodeEnds {
+    #[prost(string, tag = "1")]
+    pub reason: String,
+}

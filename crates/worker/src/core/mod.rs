@@ -102,6 +102,8 @@ pub struct Core {
     pub effects: Vec<Effect>,
     /// When time was zero, in microseconds of the system's clock.
     pub began_at_us: u64,
+    /// What the node said when it ended by itself; empty before.
+    node_ends: String,
     /// Distinguishes connections, for [`crate::template::ClassSlot`].
     epoch: u32,
 }
@@ -124,6 +126,7 @@ impl Core {
             creations: FxHashMap::default(),
             creation_held: FxHashMap::default(),
             effects: Vec::new(),
+            node_ends: String::new(),
             epoch,
         }
     }
@@ -250,6 +253,7 @@ impl Core {
             Message::GroupUpdate(update) => self.on_group_update(&update, now),
             Message::ActorUpdate(update) => self.on_actor_update(&update, now),
             Message::Goodbye(goodbye) => self.on_goodbye(goodbye),
+            Message::NodeEnds(ends) => self.node_ends = ends.reason,
             Message::LogLines(lines) => self.effects.push(Effect::Tell(DriverEvent::Log(lines))),
             Message::WarnDriver(warning) => {
                 self.effects
@@ -295,12 +299,15 @@ impl Core {
 
     /// The node daemon is gone: nothing will come any more.
     pub fn on_node_gone(&mut self) {
-        let failure = Failure::new(
-            FailureKind::NodeDied,
-            "",
-            "The connection to the node daemon is gone: it ended, or was killed. Its log is in the \
-             session's folder, logs/daemon.log.",
-        );
+        let message = match self.node_ends.as_str() {
+            "" => {
+                "The connection to the node daemon is gone: it ended, or was killed. Its log is in \
+                   the session's folder, logs/daemon.log."
+                    .to_owned()
+            }
+            reason => format!("The node daemon of this machine has ended: {reason}."),
+        };
+        let failure = Failure::new(FailureKind::NodeDied, "", message);
         self.fail_streams(&ObjectValue::failed(failure.clone()));
         self.objects.fail_all(&failure, &mut self.effects);
     }

@@ -6,6 +6,8 @@
 
 mod join;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use whipray_net::{Connection, Endpoint, Poller, ReadyEvent, ReceivingStream};

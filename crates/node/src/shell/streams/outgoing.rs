@@ -28,7 +28,7 @@ enum Link {
 pub struct Outgoing {
     pub number: u64,
     pub address: Option<SocketAddr>,
-    stream: SendingStream,
+    pub stream: SendingStream,
     link: Link,
     waits_to_write: bool,
     tries: u32,
