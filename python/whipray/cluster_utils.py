@@ -149,8 +149,11 @@ class Cluster:
         return all(node.remaining_processes_alive() for node in self.list_all_nodes())
 
     def shutdown(self) -> None:
-        """End all nodes, the head last. A process that is connected should disconnect before."""
-        # Nobody is left who could use what an end in order keeps.
+        """End all nodes, the head last, and the connection of this process to one of them."""
+        sockets = {node.raylet_socket_name for node in self.list_all_nodes()}
+        if _session.current.info.get("endpoint") in sockets:
+            whipray.shutdown()
+        self.connected = False
         for node in [*self.worker_nodes, *filter(None, [self.head_node])]:
             node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
         self.worker_nodes.clear()

@@ -85,9 +85,7 @@ def test_a_chain_over_all_nodes(ray, nodes, get):
 
 def test_everyone_reads_one_value(ray, nodes, array, total, get):
     reference = array.options(**on("one")).remote(3)
-    readers = [
-        total.options(**on(name)).remote(reference) for name in ("head", "one", "two") * 5
-    ]
+    readers = [total.options(**on(name)).remote(reference) for name in ("head", "one", "two") * 5]
     assert get(readers) == [expected(3)] * 15
 
 

@@ -95,9 +95,7 @@ def test_resources_per_node(ray, nodes):
     totals = state.total_resources_per_node()
     assert set(totals) == nodes.all
     assert totals[nodes.one]["one"] == 2.0 and "one" not in totals[nodes.two]
-    until(
-        lambda: state.available_resources_per_node()[nodes.two].get("CPU") == 2.0, "two is free"
-    )
+    until(lambda: state.available_resources_per_node()[nodes.two].get("CPU") == 2.0, "two is free")
 
 
 # Ray answers the following from its dashboard, which these tests start it without.
