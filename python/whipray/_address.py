@@ -39,14 +39,14 @@ def find(address: str | None, temp_dir: str | None) -> dict[str, Any] | None:
             found = _newest(temp_dir, lambda node: True, of_this_user=True)
             if found is None:
                 raise ConnectionError(_NOBODY)
-        return found
+        return _head_of(found, temp_dir)
     found = _by_address(temp_dir, address)
     if found is None:
         raise ConnectionError(
             f"Failed to connect to Ray cluster at {address}: no node of that cluster runs on this "
             f"machine (looked below {temporary_folder(temp_dir)})."
         )
-    return found
+    return _head_of(found, temp_dir)
 
 
 def _by_address(temp_dir: str | None, address: str) -> dict[str, Any] | None:
@@ -64,6 +64,19 @@ def _by_address(temp_dir: str | None, address: str) -> dict[str, Any] | None:
     if current is not None and _same(current, host, port):
         return current
     return _newest(temp_dir, lambda node: _same(node, host, port))
+
+
+def _head_of(found: dict[str, Any] | None, temp_dir: str | None) -> dict[str, Any] | None:
+    """The head of the cluster where it is on this machine, too; else what was found."""
+    if found is None or _is_head(found):
+        return found
+    address = found.get("cluster_address")
+    head = _newest(temp_dir, lambda node: node.get("cluster_address") == address and _is_head(node))
+    return head or found
+
+
+def _is_head(node: dict[str, Any]) -> bool:
+    return node.get("cluster_address") in (node.get("tcp"), node.get("endpoint"))
 
 
 def _current(temp_dir: str | None) -> dict[str, Any] | None:

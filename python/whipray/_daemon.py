@@ -37,10 +37,11 @@ def binary() -> str:
 class Daemon:
     """A child process that ends when the lifeline, a pipe that this process holds, closes."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], variables: dict[str, str] | None = None) -> None:
         """Start the program with the options of its ``daemon`` verb; :meth:`answer` waits for
-        it."""
+        it. ``variables`` are added to its environment."""
         program = binary()
+        self._status: int | None = None
         lifeline, self._lifeline = os.pipe()
         self._ready, ready = os.pipe()
         # Nothing but a crash is written there; a file in memory leaves nothing behind.
@@ -57,7 +58,7 @@ class Daemon:
                     f"--ready-fd={second}",
                     f"--options-json={json.dumps(options)}",
                 ],
-                _environment(),
+                {**_environment(), **(variables or {})},
                 file_actions=[
                     # The standard descriptors come last: where the driver closed its own, the
                     # descriptors made above have their numbers.
@@ -110,15 +111,20 @@ class Daemon:
         return reply
 
     def _ending(self) -> str:
-        status = self._wait(END_SECONDS)
+        status = self.wait(END_SECONDS)
         text = "" if status is None else f" ({_describe_status(status)})"
         size = os.fstat(self._last_words).st_size
         words = os.pread(self._last_words, _LAST_WORDS_BYTES, max(0, size - _LAST_WORDS_BYTES))
         lines = words.decode(errors="replace").strip()
         return f"{text}: {lines}" if lines else text
 
-    def _wait(self, seconds: float) -> int | None:
+    def wait(self, seconds: float) -> int | None:
         """The wait status of the process, or None where it is still there after the time."""
+        if self._status is None:
+            self._status = self._wait_for_status(seconds)
+        return self._status
+
+    def _wait_for_status(self, seconds: float) -> int | None:
         deadline = time.monotonic() + seconds
         pause = 0.001
         while True:
@@ -128,17 +134,31 @@ class Daemon:
                 return 0  # Somebody else in this process waited for all of its children.
             if pid:
                 return status
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 return None
             time.sleep(pause)
             pause = min(pause * 2, 0.02)
 
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return self.wait(0) is None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, where it still runs."""
+        if self.is_alive():
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End the process without giving it time to end in order, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        self.wait(END_SECONDS)
+        self._close()
+
     def end(self) -> None:
         """Close the lifeline and wait for the end of the process; kill it where it does not end."""
         self._close()
-        if self._wait(END_SECONDS) is None:
-            os.kill(self.pid, signal.SIGKILL)
-            self._wait(END_SECONDS)
+        if self.wait(END_SECONDS) is None:
+            self.kill()
 
     def abandon(self) -> None:
         """In a forked child: drop the lifeline, which is the parent's to hold."""
