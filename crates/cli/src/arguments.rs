@@ -30,6 +30,7 @@ pub enum Verb {
     Summary(StateArguments),
     Debug(DebugArguments),
     Microbenchmark(MicrobenchmarkArguments),
+    DrainNode(DrainNodeArguments),
 }
 
 /// Run a daemon; started by `start` and by `init()`.
@@ -228,6 +229,36 @@ pub enum Unit {
     MB,
     #[value(name = "GB")]
     GB,
+}
+
+/// Let a node finish what it has, give it nothing new, and take it out of the cluster.
+#[derive(Debug, Args)]
+pub struct DrainNodeArguments {
+    /// `host:port` of the cluster; the one that `start` started on this machine otherwise, or that
+    /// of a program that runs here.
+    #[arg(long)]
+    pub address: Option<String>,
+    /// The node, by its id in hexadecimal; the one of this machine otherwise.
+    #[arg(long)]
+    pub node_id: Option<String>,
+    /// Why: a node that has something to do is not drained because it is idle.
+    #[arg(long, value_enum)]
+    pub reason: DrainReasonName,
+    /// What people read as the reason.
+    #[arg(long)]
+    pub reason_message: String,
+    /// What still runs after so many seconds is ended; however long it takes otherwise.
+    #[arg(long)]
+    pub deadline_remaining_seconds: Option<u64>,
+}
+
+/// Why a node is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DrainReasonName {
+    #[value(name = "DRAIN_NODE_REASON_IDLE_TERMINATION")]
+    IdleTermination,
+    #[value(name = "DRAIN_NODE_REASON_PREEMPTION")]
+    Preemption,
 }
 
 /// List the breakpoints at which tasks and actors stand, and debug them.

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Verb::Stop(arguments) => verbs::stop::run(&arguments),
         Verb::Status(arguments) => verbs::status::run(&arguments),
         Verb::HealthCheck(arguments) => verbs::health_check::run(&arguments),
+        Verb::DrainNode(arguments) => verbs::drain_node::run(&arguments),
         Verb::Explain(arguments) => verbs::explain::run(&arguments),
         Verb::Memory(arguments) => verbs::memory::run(&arguments),
         Verb::Timeline(arguments) => verbs::timeline::run(&arguments),

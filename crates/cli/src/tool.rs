@@ -5,9 +5,10 @@ use std::time::Duration;
 use whipray_diagnosis::Cluster;
 use whipray_net::{Connection, ConnectionError, Endpoint, EndpointError};
 use whipray_proto::messages::cluster::{KeyValueRequest, KeyValueVerb, StatusReply, StatusRequest};
+use whipray_proto::messages::draining::{DrainNode, DrainReason, NodeDrained};
 use whipray_proto::messages::inquiry::{Inquiry, InquiryAnswered};
 use whipray_proto::messages::session::{Hello, Role, ShutDown};
-use whipray_proto::{Message, PROTOCOL_VERSION, WorkerId};
+use whipray_proto::{Message, NodeId, PROTOCOL_VERSION, WorkerId};
 
 use crate::session_files::{self, NodeFile};
 use crate::verbs::VerbError;
@@ -38,6 +39,7 @@ pub enum ToolError {
 /// A connection to a daemon that has said welcome.
 pub struct Tool {
     connection: Connection,
+    node: NodeId,
 }
 
 impl Tool {
@@ -69,8 +71,40 @@ impl Tool {
         };
         connection.queue(&hello.into());
         match connection.exchange(ANSWER_WAIT)? {
-            Message::Welcome(_) => Ok(Self { connection }),
+            Message::Welcome(welcome) => Ok(Self {
+                connection,
+                node: welcome.node,
+            }),
             Message::Refused(refused) => Err(ToolError::Refused(refused.reason)),
+            other => Err(ToolError::Unexpected(other.name())),
+        }
+    }
+
+    /// The node whose daemon this is.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Asks for the end of a node, in order.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub fn drain(
+        &mut self,
+        node: NodeId,
+        reason: DrainReason,
+        reason_message: &str,
+        deadline_ms: u64,
+    ) -> Result<NodeDrained, ToolError> {
+        let drain = DrainNode {
+            request: 1,
+            node,
+            reason: reason as i32,
+            reason_message: reason_message.to_owned(),
+            deadline_ms,
+        };
+        match self.ask(drain.into())? {
+            Message::NodeDrained(drained) => Ok(drained),
             other => Err(ToolError::Unexpected(other.name())),
         }
     }

@@ -1,5 +1,6 @@
 //! The verbs of the command line.
 
+pub mod drain_node;
 pub mod explain;
 pub mod health_check;
 pub mod memory;
@@ -47,6 +48,12 @@ pub enum VerbError {
         "{0:?} is not the id of an object, a task or an actor: 56, 48 or 32 hexadecimal digits"
     )]
     NoId(String),
+    #[error(
+        "{0:?} is not the id of a node: 56 hexadecimal digits, as `whipray list nodes` shows it"
+    )]
+    NoNodeId(String),
+    #[error("node {node} is not drained: {why}")]
+    NotDrained { node: String, why: String },
     #[error("cannot write {path}: {error}")]
     Write { path: String, error: std::io::Error },
     #[error("{0:?} is no component of a cluster: leave --component out to ask for all of it")]

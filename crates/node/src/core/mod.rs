@@ -243,7 +243,8 @@ impl Node {
             | Message::RemoveGroup(_)
             | Message::SubscribeGroup(_)
             | Message::GroupsRequest(_)
-            | Message::JobRequest(_)) => {
+            | Message::JobRequest(_)
+            | Message::DrainNode(_)) => {
                 let message = Box::new(message);
                 self.tell_control(NodeSays::ClientSaid {
                     client: worker,
