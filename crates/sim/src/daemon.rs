@@ -290,6 +290,8 @@ impl Daemon {
             // The monitor is off here: there is no machine whose memory could end.
             Effect::ReadMemory { .. }
             | Effect::ShutDown { .. }
+            // Control gives nobody up here.
+            | Effect::Fence { .. }
             | Effect::ProvideMemory(_)
             // No process here has metrics.
             | Effect::OpenMetricsDoor

@@ -347,7 +347,7 @@ impl Control {
             );
             let driver = self.jobs.get(&entry.spec.job).filter(|job| !job.is_over);
             if let Some(driver) = driver.map(|job| job.driver) {
-                self.tell(driver, WarnDriver { text });
+                self.tell(driver, WarnDriver { text, job: None });
             }
             self.publish(actor);
         }

@@ -72,7 +72,7 @@ impl Control {
             self.waiting_groups.push(group);
         }
         if is_news && let Some(driver) = self.driver_of(job) {
-            self.tell(driver, WarnDriver { text });
+            self.tell(driver, WarnDriver { text, job: None });
         }
         self.watch_nodes();
     }

@@ -59,6 +59,10 @@ impl Node {
                 return self.refuse(client, "a driver's hello must describe its job".to_owned());
             }
             Role::Driver | Role::Tool => {}
+            Role::Node => {
+                let reason = "another daemon opens a stream, and says no hello".to_owned();
+                return self.refuse(client, reason);
+            }
             Role::Unspecified => {
                 return self.refuse(client, "the hello has no role".to_owned());
             }
@@ -141,6 +145,25 @@ impl Node {
         self.prestart(now);
     }
 
+    /// A driver of another node has a job, whose workers may be wanted here.
+    pub(super) fn job_started(
+        &mut self,
+        description: &JobDescription,
+        driver: &object::WorkerAddress,
+        now: Micros,
+    ) {
+        let Some(client) = self.ensure_neighbour(driver.node) else {
+            return;
+        };
+        let job = Job {
+            driver: client,
+            log_to_driver: description.log_to_driver,
+        };
+        if self.jobs.insert(description.job, job).is_none() && self.draining.is_none() {
+            self.prestart(now);
+        }
+    }
+
     /// A client leaves on purpose. A worker that says so is not to be given anything more.
     pub(super) fn goodbye(&mut self, client: ClientId, reason: String, now: Micros) {
         let Some(entry) = self.clients.get_mut(&client) else {
@@ -220,6 +243,11 @@ impl Node {
     /// A job is over: workers that only it could use go. Those of its actors, and those that
     /// surviving actors lease, are not touched.
     pub(super) fn end_job(&mut self, job: JobId, now: Micros) {
+        // A driver of this node takes its job with it when it goes.
+        let driver = self.jobs.get(&job).map(|job| job.driver);
+        if driver.is_some_and(|driver| self.neighbours.node_of(driver).is_some()) {
+            self.jobs.remove(&job);
+        }
         let idle: Vec<WorkerId> = self
             .pool
             .idle()

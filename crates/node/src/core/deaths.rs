@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use whipray_proto::link::NodeSays;
 use whipray_proto::messages::lease::{LeaseLost, WorkerDied};
-use whipray_proto::{DeathCause, DeathKind, WorkerId, limits};
+use whipray_proto::{DeathCause, DeathKind, NodeId, WorkerId, limits};
 
 use super::effect::Environment;
 use super::timers::{Micros, Timer, micros};
@@ -18,6 +18,10 @@ pub struct Obituaries {
     watchers: FxHashMap<WorkerId, Vec<ClientId>>,
     causes: FxHashMap<WorkerId, DeathCause>,
     order: VecDeque<WorkerId>,
+    /// The nodes of watched processes that are not here; they will say when these are gone.
+    elsewhere: FxHashMap<WorkerId, NodeId>,
+    /// Processes of other nodes that own objects here.
+    owners: FxHashSet<WorkerId>,
 }
 
 impl Obituaries {
@@ -37,8 +41,37 @@ impl Obituaries {
         }
     }
 
+    /// Notes that a process of another node is watched. Returns whether it was not before.
+    pub fn watch_elsewhere(&mut self, worker: WorkerId, node: NodeId) -> bool {
+        self.elsewhere.insert(worker, node).is_none()
+    }
+
+    /// The node of a watched process that is not here.
+    pub fn node_of(&self, worker: WorkerId) -> Option<NodeId> {
+        self.elsewhere.get(&worker).copied()
+    }
+
+    /// The watched processes of another node.
+    pub fn watched_on(&self, node: NodeId) -> Vec<WorkerId> {
+        let watched = self.elsewhere.iter().filter(|(_, of)| **of == node);
+        let mut watched: Vec<WorkerId> = watched.map(|(worker, _)| *worker).collect();
+        watched.sort_unstable();
+        watched
+    }
+
+    /// Notes that a process of another node owns objects here. Returns whether it did not before.
+    pub fn add_owner(&mut self, worker: WorkerId) -> bool {
+        self.owners.insert(worker)
+    }
+
+    /// A process of another node is gone. Returns whether it owned objects here.
+    pub fn forget_elsewhere(&mut self, worker: WorkerId) -> bool {
+        self.elsewhere.remove(&worker);
+        self.owners.remove(&worker)
+    }
+
     /// Keeps a cause, and returns those who want to hear of it.
-    fn record(&mut self, worker: WorkerId, cause: DeathCause) -> Vec<ClientId> {
+    pub fn record(&mut self, worker: WorkerId, cause: DeathCause) -> Vec<ClientId> {
         if self.causes.insert(worker, cause).is_none() {
             self.order.push_back(worker);
         }
@@ -50,7 +83,7 @@ impl Obituaries {
         self.watchers.remove(&worker).unwrap_or_default()
     }
 
-    fn cause(&self, worker: WorkerId) -> Option<&DeathCause> {
+    pub fn cause(&self, worker: WorkerId) -> Option<&DeathCause> {
         self.causes.get(&worker)
     }
 }

@@ -69,4 +69,9 @@ pub enum Effect {
     ShutDown {
         reason: String,
     },
+    /// The cluster has given this node up, and its workers are being ended: its other clients are
+    /// told so and closed, and the daemon ends, or joins again as a new node.
+    Fence {
+        reason: String,
+    },
 }

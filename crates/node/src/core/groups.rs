@@ -53,6 +53,7 @@ impl Node {
 
     /// A group is gone: those in it end, and those who wait for it hear of it.
     pub(super) fn remove_group(&mut self, group: PlacementGroupId, now: Micros) {
+        self.group_nodes.remove(&group);
         let is_used = self.ledger.users_of(group) > 0;
         if self.ledger.serves(group) {
             self.ledger.withdraw(group, None);
@@ -134,9 +135,12 @@ impl Node {
 
     /// Someone wants something of this group: if nothing of it is here, control may know why.
     pub(super) fn ask_for_group(&mut self, strategy: Option<&SchedulingStrategy>) {
-        if let Some(group) = group_of(strategy)
-            && !self.ledger.serves(group)
-        {
+        let Some(group) = group_of(strategy) else {
+            return;
+        };
+        // Where others have bundles of it, control alone knows that.
+        let is_unknown = !self.neighbours.is_alone() && !self.group_nodes.contains_key(&group);
+        if is_unknown || !self.ledger.serves(group) {
             self.tell_control(NodeSays::GroupWanted { group });
         }
     }
@@ -210,34 +214,5 @@ impl Node {
                 ),
             },
         }
-    }
-
-    /// Whether control is to hear what is free.
-    pub(super) fn watch_resources(&mut self, is_on: bool, now: Micros) {
-        self.watched = is_on.then(|| self.ledger.available().clone());
-        if is_on {
-            self.tell_available();
-            self.reclaim.is_fresh = true;
-            self.schedule(now);
-        }
-    }
-
-    /// Tells control where more is free than at the last look.
-    pub(super) fn tell_growth(&mut self) {
-        let Some(before) = &self.watched else { return };
-        let available = self.ledger.available();
-        if before == available {
-            return;
-        }
-        let has_grown = !before.covers(available);
-        self.watched = Some(available.clone());
-        if has_grown {
-            self.tell_available();
-        }
-    }
-
-    fn tell_available(&mut self) {
-        let available = self.ledger.available().clone();
-        self.tell_control(NodeSays::Available { available });
     }
 }

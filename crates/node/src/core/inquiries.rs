@@ -1,7 +1,6 @@
 //! Questions that are passed on to processes of the node, and their answers brought together.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use whipray_proto::messages::cluster::WarnDriver;
 use whipray_proto::messages::inquiry::{
     CycleFound, DemandReport, Inquiry, InquiryAnswered, NodeReport, PlacementReport,
     ProcessReported, ReportRequest, WorkerReport, WorkerStage,
@@ -43,7 +42,7 @@ impl Node {
         let waiting: FxHashSet<ClientId> = if inquiry.processes.is_empty() {
             let is_asked = |client: &ClientId| {
                 let client = self.clients.get(client);
-                client.is_some_and(|client| client.role != Role::Tool)
+                client.is_some_and(|client| matches!(client.role, Role::Driver | Role::Worker))
             };
             self.clients.keys().copied().filter(is_asked).collect()
         } else {
@@ -139,6 +138,11 @@ impl Node {
 
     /// Processes wait for each other: the driver of their job hears it, once for each cycle.
     pub(super) fn cycle_found(&mut self, cycle: &CycleFound) {
+        let driver = self.jobs.get(&cycle.job).map(|job| job.driver);
+        if let Some(driver) = driver.filter(|it| self.neighbours.node_of(*it).is_some()) {
+            // The members of a cycle may be on several nodes: that of the driver tells them apart.
+            return self.send(driver, cycle.clone());
+        }
         if self.inquiries.told.len() >= limits::INQUIRIES {
             self.inquiries.told.clear();
         }
@@ -151,9 +155,7 @@ impl Node {
             cycle.members.join("\n    ")
         );
         tracing::warn!(text, "wait-for cycle");
-        if let Some(driver) = self.jobs.get(&cycle.job).map(|job| job.driver) {
-            self.send(driver, WarnDriver { text });
-        }
+        self.warn_driver(cycle.job, text);
     }
 
     fn report_node(&self, now: Micros) -> NodeReport {
@@ -215,13 +217,13 @@ impl Node {
             let awaits_worker = self.awaiting.iter().any(|it| it.waiter == *waiter);
             let reason = match &demand.infeasible {
                 Some(reason) => reason.clone(),
-                None => self.why_waits(&demand.resources, demand.strategy.as_deref()),
+                None => self.why_demand_waits(demand),
             };
             Some(DemandReport {
                 owner: self.clients.get(&owner)?.worker,
                 class,
                 resources: demand.resources.clone(),
-                held: demand.held,
+                held: demand.obtained(),
                 wanted: demand.target,
                 is_infeasible: demand.infeasible.is_some(),
                 reason,

@@ -1,18 +1,18 @@
 //! Leases: the right of an owner to push its tasks to a worker.
 
-use whipray_proto::failure::{Failure, FailureKind};
-use whipray_proto::messages::cluster::WarnDriver;
 use whipray_proto::messages::lease::{
     LeaseGranted, LeasePending, LeaseRefused, LeaseTarget, SchedulingClass,
 };
 use whipray_proto::{
-    ActorId, Assignment, DeathCause, DeathKind, JobId, LeaseId, Resources, SchedulingStrategy,
-    WorkerId, limits, object,
+    ActorId, Assignment, DeathCause, DeathKind, JobId, LeaseId, NodeId, Resources,
+    SchedulingStrategy, WorkerId, limits, object,
 };
 use whipray_sched::policy::Decision;
 
 use super::clients::Client;
 use super::effect::Environment;
+use super::forwarding::Share;
+use super::judging::unschedulable;
 use super::timers::{Micros, Timer, micros};
 use super::workers::{Hold, Link, Work};
 use super::{ClientId, Node};
@@ -41,6 +41,18 @@ pub struct Demand {
     /// Since when it has no lease at all, and wants one.
     pub starved_since: Option<Micros>,
     pub is_told_why: bool,
+    /// It is the demand of another node, for its own owners: only this one can serve it.
+    pub is_of_node: bool,
+    /// This node itself could serve it in some free moment.
+    pub serves_here: bool,
+    pub near: Option<NodeId>,
+    /// By which other nodes know it; zero while none does.
+    pub number: u64,
+    pub shares: Vec<Share>,
+    /// Nodes that said that they cannot serve it, against what is known of them.
+    pub avoids: Vec<NodeId>,
+    /// Until when it waits for news of the node that it insists on.
+    pub unheard_until: Option<Micros>,
 }
 
 impl Demand {
@@ -56,11 +68,68 @@ impl Demand {
             infeasible,
             starved_since: None,
             is_told_why: false,
+            is_of_node: false,
+            serves_here: true,
+            near: definition.near,
+            number: 0,
+            shares: Vec::new(),
+            avoids: Vec::new(),
+            unheard_until: None,
         }
     }
 
+    /// Leases that the owner has, here and elsewhere.
+    pub fn obtained(&self) -> u32 {
+        let elsewhere: u32 = self.shares.iter().map(|share| share.held).sum();
+        self.held + elsewhere
+    }
+
+    /// Leases that other nodes were asked for and that did not come yet.
+    pub fn asked(&self) -> u32 {
+        self.shares.iter().map(|share| share.asked).sum()
+    }
+
+    /// Those of them that nobody has room for.
+    pub fn stuck(&self) -> u32 {
+        let stuck = self.shares.iter().filter(|share| share.is_stuck);
+        stuck.map(|share| share.asked).sum()
+    }
+
+    /// Leases that are wanted and that nobody was asked for.
+    pub fn missing(&self) -> u32 {
+        self.target.saturating_sub(self.obtained() + self.asked())
+    }
+
+    /// Whether more is wanted than there is, here and elsewhere, and than others were asked for.
     pub fn is_hungry(&self) -> bool {
-        self.held < self.target && self.infeasible.is_none()
+        self.missing() > 0 && self.infeasible.is_none()
+    }
+
+    /// Whether it waits in the line: what others were asked for in vain, any node may serve.
+    pub fn is_waiting(&self) -> bool {
+        let coming = self.obtained() + self.asked() - self.stuck();
+        coming < self.target && self.infeasible.is_none()
+    }
+
+    pub fn is_in_group(&self) -> bool {
+        let strategy = self.strategy.as_ref();
+        strategy.is_some_and(|strategy| strategy.group.is_some())
+    }
+
+    /// What it has of another node.
+    pub fn share_of(&mut self, node: NodeId) -> &mut Share {
+        let known = self.shares.iter().position(|share| share.node == node);
+        let index = known.unwrap_or_else(|| {
+            self.shares.push(Share {
+                node,
+                asked: 0,
+                held: 0,
+                told: 0,
+                is_stuck: false,
+            });
+            self.shares.len() - 1
+        });
+        &mut self.shares[index]
     }
 }
 
@@ -69,12 +138,6 @@ impl Demand {
 pub fn positive(mut resources: Resources) -> Resources {
     resources.amounts.retain(|_, units| *units > 0);
     resources
-}
-
-/// What a task gets that insists on what cannot be.
-fn unschedulable(example: &str, reason: &str) -> Failure {
-    let message = format!("{reason}. The task is {example}.");
-    Failure::new(FailureKind::Unschedulable, "", message)
 }
 
 impl Node {
@@ -91,22 +154,35 @@ impl Node {
             let mut definition = request.definition;
             definition.resources = positive(definition.resources);
             let strategy = definition.strategy.as_deref();
-            let infeasible = match self.judge(&definition.resources, strategy) {
+            let is_of_node = self.neighbours.node_of(owner).is_some();
+            let decision = match is_of_node {
+                true => self.judge(&definition.resources, strategy),
+                false => self.judge_in_cluster(&definition.resources, strategy, &[], true),
+            };
+            let mut unheard_until = None;
+            let infeasible = match decision {
                 Decision::Run(_) | Decision::Wait(..) => None,
                 Decision::Infeasible(reason) => Some(reason),
                 Decision::Never(reason) => {
-                    let failure = unschedulable(&request.example, &reason);
-                    return self.send(
-                        owner,
-                        LeaseRefused {
-                            class: request.class,
-                            failure,
-                        },
-                    );
+                    unheard_until = self.wait_for_news(strategy, now);
+                    if unheard_until.is_none() {
+                        let failure = unschedulable(&request.example, &reason);
+                        return self.send(
+                            owner,
+                            LeaseRefused {
+                                class: request.class,
+                                failure,
+                            },
+                        );
+                    }
+                    Some(reason)
                 }
             };
+            let serves_here = self.can_serve_here(&definition.resources, strategy);
             self.join_group(strategy, waiter);
-            if let Some(reason) = &infeasible {
+            if let Some(reason) = &infeasible
+                && unheard_until.is_none()
+            {
                 self.tell_infeasible(
                     owner,
                     request.class,
@@ -115,8 +191,13 @@ impl Node {
                     reason,
                 );
             }
-            self.demands
-                .insert(waiter, Demand::new(definition, request.example, infeasible));
+            let demand = Demand {
+                is_of_node,
+                serves_here,
+                unheard_until,
+                ..Demand::new(definition, request.example, infeasible)
+            };
+            self.demands.insert(waiter, demand);
         }
         let Some(demand) = self.demands.get_mut(&waiter) else {
             return;
@@ -136,7 +217,7 @@ impl Node {
 
     /// Tells an owner that a class can never be served; and the driver of its job, which is where a
     /// person looks, where the owner is a task.
-    fn tell_infeasible(
+    pub(super) fn tell_infeasible(
         &mut self,
         owner: ClientId,
         class: u64,
@@ -150,37 +231,43 @@ impl Node {
             reason: reason.to_owned(),
         };
         self.send(owner, pending);
-        if let Some(driver) = self.jobs.get(&job).map(|job| job.driver)
-            && driver != owner
-        {
+        let driver = self.jobs.get(&job).map(|job| job.driver);
+        // Another node tells its own owners.
+        let is_of_node = self.neighbours.node_of(owner).is_some();
+        if !is_of_node && driver.is_some_and(|driver| driver != owner) {
             let text = format!("task {example} can never run: it {reason}");
-            self.send(driver, WarnDriver { text });
+            self.warn_driver(job, text);
         }
     }
 
     /// Puts a demand into the line, or out of it, by what it has and wants.
     pub(super) fn update_hunger(&mut self, waiter: Waiter, now: Micros) {
+        self.trim_shares(waiter);
         let Some(demand) = self.demands.get_mut(&waiter) else {
             return;
         };
-        if demand.target == 0 && demand.held == 0 {
+        if demand.target == 0 && demand.held == 0 && demand.shares.is_empty() {
             let removed = self.demands.remove(&waiter);
             self.waiting.remove(&waiter);
-            let strategy = removed.and_then(|demand| demand.strategy);
-            return self.leave_group(strategy.as_deref(), waiter);
+            let Some(removed) = removed else { return };
+            if removed.number != 0 {
+                self.forwarding.forget(removed.number);
+            }
+            return self.leave_group(removed.strategy.as_deref(), waiter);
         }
-        if !demand.is_hungry() {
+        if !demand.is_waiting() {
             demand.starved_since = None;
             demand.is_told_why = false;
             self.waiting.remove(&waiter);
             return;
         }
         self.waiting.push(waiter);
-        if demand.held == 0 && demand.starved_since.is_none() {
+        let obtained = demand.obtained();
+        if obtained == 0 && demand.starved_since.is_none() {
             demand.starved_since = Some(now);
             self.timers
                 .set(now + micros(limits::PENDING_NOTICE), Timer::PendingNotice);
-        } else if demand.held > 0 {
+        } else if obtained > 0 {
             demand.starved_since = None;
         }
     }
@@ -230,6 +317,13 @@ impl Node {
         );
     }
 
+    /// A number that no other lease of this node has.
+    pub(super) fn number_lease(&mut self) -> LeaseId {
+        let number = self.next_lease;
+        self.next_lease += 1;
+        LeaseId { number }
+    }
+
     pub(super) fn lease_return(
         &mut self,
         client: ClientId,
@@ -238,6 +332,7 @@ impl Node {
         now: Micros,
     ) {
         let Some(worker) = self.leases.get(&lease).copied() else {
+            self.return_elsewhere(client, lease, end_worker, now);
             return;
         };
         let Some(entry) = self.pool.get_mut(worker) else {
@@ -302,6 +397,7 @@ impl Node {
             self.schedule(now);
         } else {
             self.ledger.take_back_cpus(&hold.assignment);
+            self.tell_changes(now);
         }
     }
 
@@ -312,6 +408,8 @@ impl Node {
         );
         if is_holder {
             self.end_worker(worker, DeathCause::new(DeathKind::Killed, reason));
+        } else {
+            self.kill_elsewhere(client, worker, reason);
         }
     }
 
@@ -334,6 +432,14 @@ impl Node {
 
     /// An owner is gone: whatever its workers do, nobody waits for it.
     pub(super) fn end_leases_of(&mut self, client: ClientId, owner: &Client, now: Micros) {
+        let detail = match self.neighbours.node_of(client) {
+            Some(node) => format!("the node {node} that submitted its task is gone"),
+            None => format!(
+                "the process (pid {}) that submitted its task is gone",
+                owner.pid
+            ),
+        };
+        self.end_foreign_leases_of(client, &detail);
         let held: Vec<WorkerId> = self
             .pool
             .iter()
@@ -343,11 +449,7 @@ impl Node {
             .map(|(worker, _)| worker)
             .collect();
         for worker in held {
-            let detail = format!(
-                "the process (pid {}) that submitted its task is gone",
-                owner.pid
-            );
-            let cause = DeathCause::new(DeathKind::OwnerDied, detail);
+            let cause = DeathCause::new(DeathKind::OwnerDied, detail.clone());
             self.end_worker_in_order(worker, cause, now);
         }
     }

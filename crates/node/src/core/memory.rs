@@ -5,7 +5,6 @@
 //! The driver is no process of the node, and is never ended.
 
 use whipray_proto::failure::{MemoryUse, MemoryVerdict};
-use whipray_proto::messages::cluster::WarnDriver;
 use whipray_proto::resources::MEMORY;
 use whipray_proto::{DeathCause, DeathKind, WorkerId, limits};
 
@@ -149,12 +148,8 @@ impl Node {
     fn end_for_memory(&mut self, worker: WorkerId, verdict: MemoryVerdict) {
         let text = format!("a worker process is ended: {}", verdict.sentence());
         tracing::warn!(%worker, text, "out of memory");
-        let job = self.pool.get(worker).and_then(|entry| entry.job);
-        if let Some(driver) = job
-            .and_then(|job| self.jobs.get(&job))
-            .map(|job| job.driver)
-        {
-            self.send(driver, WarnDriver { text });
+        if let Some(job) = self.pool.get(worker).and_then(|entry| entry.job) {
+            self.warn_driver(job, text);
         }
         self.end_worker(worker, DeathCause::of_memory(verdict));
     }
@@ -170,9 +165,9 @@ impl Node {
             verdict.scope, verdict.used_bytes, verdict.total_bytes
         );
         tracing::warn!(text, "out of memory");
-        let drivers: Vec<_> = self.jobs.values().map(|job| job.driver).collect();
-        for driver in drivers {
-            self.send(driver, WarnDriver { text: text.clone() });
+        let jobs: Vec<_> = self.jobs.keys().copied().collect();
+        for job in jobs {
+            self.warn_driver(job, text.clone());
         }
     }
 

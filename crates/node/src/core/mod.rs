@@ -7,19 +7,27 @@
 
 mod clients;
 mod deaths;
+mod draining;
 mod effect;
+mod foreign_leases;
+mod forwarding;
 mod groups;
 mod inquiries;
+mod judging;
 mod leases;
 mod memory;
 mod metrics;
+mod neighbours;
+mod node_messages;
 mod objects;
 mod placement;
+mod remote_deaths;
 mod report;
 mod saving;
 mod scheduling;
 mod timers;
 mod validate;
+mod views;
 mod workers;
 
 #[cfg(test)]
@@ -89,8 +97,14 @@ pub struct Node {
     saving: saving::Saving,
     /// Who has, or wants, something of which placement group.
     group_members: FxHashMap<PlacementGroupId, FxHashSet<Waiter>>,
-    /// What was free at the last look, while control wants to hear of it.
-    watched: Option<Resources>,
+    /// Where the bundles of groups lie, of which someone here wants something.
+    group_nodes: FxHashMap<PlacementGroupId, Vec<NodeId>>,
+    neighbours: neighbours::Neighbours,
+    forwarding: forwarding::Forwarding,
+    views: views::Views,
+    draining: Option<draining::Draining>,
+    /// The cluster has given this node up.
+    is_fenced: bool,
     objects: ObjectTable,
     /// When the store will look at its requests.
     store_timer: Option<Micros>,
@@ -126,7 +140,12 @@ impl Node {
             awaiting: Vec::new(),
             saving: saving::Saving::default(),
             group_members: FxHashMap::default(),
-            watched: None,
+            group_nodes: FxHashMap::default(),
+            neighbours: neighbours::Neighbours::default(),
+            forwarding: forwarding::Forwarding::default(),
+            views: views::Views::default(),
+            draining: None,
+            is_fenced: false,
             obituaries: Obituaries::default(),
             reclaim: scheduling::Reclaim::default(),
             is_trim_armed: false,
@@ -170,6 +189,13 @@ impl Node {
                 Timer::Memory => self.on_memory_due(),
                 Timer::Inquiry(request) => self.answer_inquiry(request),
                 Timer::Metrics(request) => self.end_metrics_wait(request),
+                Timer::View => self.on_view_due(now),
+                Timer::JudgeAgain => {
+                    self.judge_again(now);
+                    self.schedule(now);
+                }
+                Timer::NodeUnheard(worker) => self.give_up_watch(worker, now),
+                Timer::Drained => self.look_if_drained(now),
             }
         }
     }
@@ -188,8 +214,11 @@ impl Node {
                 self.settle_objects(now);
             }
             Message::SealObject(seal) => {
-                self.seal_object(client, seal);
+                self.seal_object(client, seal, now);
                 self.settle_objects(now);
+            }
+            Message::FreeObjects(free) if free.node.is_some_and(|it| it != self.config.node) => {
+                self.pass_free_on(worker, free);
             }
             Message::FreeObjects(free) => {
                 free.objects
@@ -212,7 +241,7 @@ impl Node {
             Message::WorkerBlocked(_) => self.worker_blocked(worker, true, now),
             Message::WorkerUnblocked(_) => self.worker_blocked(worker, false, now),
             Message::KillWorker(kill) => self.kill_leased(client, kill.worker, kill.reason),
-            Message::WatchWorker(watch) => self.watch(client, watch.worker),
+            Message::WatchWorker(watch) => self.watch_anywhere(client, &watch, now),
             Message::FlushLogs(flush) => {
                 self.effects.push(Effect::FlushLogs {
                     client,
@@ -258,11 +287,6 @@ impl Node {
         }
     }
 
-    /// Another daemon of the cluster says something.
-    pub fn on_node_message(&mut self, from: NodeId, message: Message, _now: Micros) {
-        tracing::warn!(%from, message = message.name(), "unexpected message of another node");
-    }
-
     /// Control says something.
     pub fn on_control(&mut self, says: ControlSays, now: Micros) {
         match says {
@@ -306,15 +330,24 @@ impl Node {
             ControlSays::RemoveGroup { group } => {
                 self.remove_group(group, now);
             }
-            ControlSays::WatchResources { is_on, .. } => {
-                self.watch_resources(is_on, now);
+            ControlSays::WatchResources {
+                is_on,
+                with_decreases,
+            } => self.watch_resources(is_on, with_decreases, now),
+            ControlSays::Nodes(news) => self.on_nodes(news, now),
+            ControlSays::JobStarted {
+                description,
+                driver,
+            } => self.job_started(&description, &driver, now),
+            ControlSays::RecallActor { actor, incarnation } => {
+                self.recall_actor(actor, incarnation, now);
             }
-            ControlSays::Nodes(_)
-            | ControlSays::JobStarted { .. }
-            | ControlSays::RecallActor { .. }
-            | ControlSays::GroupPlaced { .. }
-            | ControlSays::Drain { .. }
-            | ControlSays::Fenced { .. } => {}
+            ControlSays::GroupPlaced { group, nodes } => self.group_placed(group, nodes, now),
+            ControlSays::Drain {
+                reason,
+                deadline_us,
+            } => self.drain(&reason, deadline_us, now),
+            ControlSays::Fenced { reason } => self.fence(reason),
         }
     }
 
@@ -342,12 +375,15 @@ impl Node {
 
     fn send(&mut self, client: ClientId, message: impl Into<Message>) {
         // Whoever is gone hears nothing; the shell would only drop it.
-        if self.clients.contains_key(&client) {
-            self.effects.push(Effect::Send {
-                client,
-                message: message.into(),
-            });
-        }
+        let Some(entry) = self.clients.get(&client) else {
+            return;
+        };
+        let message = message.into();
+        let effect = match self.neighbours.node_of(client) {
+            Some(node) if entry.role == Role::Node => Effect::ToNode { node, message },
+            _ => Effect::Send { client, message },
+        };
+        self.effects.push(effect);
     }
 
     fn tell_control(&mut self, says: NodeSays) {

@@ -1,7 +1,9 @@
 //! Requests to the object store.
 
+use whipray_proto::WorkerId;
 use whipray_proto::messages::object::{
-    LostObject, ObjectCreated, ObjectsPinned, PinObjects, PinnedObject, ReleaseMappings, SealObject,
+    FreeObjects, LostObject, ObjectCreated, ObjectsPinned, PinObjects, PinnedObject,
+    ReleaseMappings, SealObject,
 };
 use whipray_store::core::{CreateError, DiskError, FilePlace, Lost, Pinned, Room, Work};
 
@@ -9,16 +11,33 @@ use super::timers::Timer;
 use super::{ClientId, Effect, Micros, Node};
 
 impl Node {
-    pub(super) fn seal_object(&mut self, client: ClientId, seal: SealObject) {
+    pub(super) fn seal_object(&mut self, client: ClientId, seal: SealObject, now: Micros) {
         let is_sealed = self
             .objects
             .seal(client, seal.object, seal.owner, seal.unpin);
-        let is_owner_here =
-            self.by_worker.contains_key(&seal.owner) || self.pool.get(seal.owner).is_some();
-        if is_sealed && !is_owner_here {
+        let is_owner_there = match seal.owner_node.filter(|node| *node != self.config.node) {
+            Some(node) => !is_sealed || self.watch_owner(seal.owner, node, now),
+            None => self.by_worker.contains_key(&seal.owner) || self.pool.get(seal.owner).is_some(),
+        };
+        if is_sealed && !is_owner_there {
             // Nobody will ever free it: its owner was gone before the seal.
             self.objects.free(seal.owner, seal.object);
         }
+    }
+
+    /// An owner of this node has no more use for copies of another one.
+    pub(super) fn pass_free_on(&mut self, owner: WorkerId, free: FreeObjects) {
+        let Some(node) = free.node else { return };
+        if self.neighbours.death_of(node).is_some() {
+            return;
+        }
+        let free = FreeObjects {
+            objects: free.objects,
+            node: None,
+            owner: Some(owner),
+        };
+        let message = free.into();
+        self.effects.push(Effect::ToNode { node, message });
     }
 
     pub(super) fn pin_objects(&mut self, client: ClientId, pin: &PinObjects) {

@@ -183,6 +183,14 @@ impl Node {
         }
     }
 
+    /// Control may find a better node for an actor that waits: it is forgotten where it waits still.
+    pub(super) fn recall_actor(&mut self, actor: ActorId, incarnation: u32, now: Micros) {
+        if self.worker_of(actor, incarnation) == Some(None) {
+            self.forget_placement(actor, now);
+            self.tell_control(NodeSays::ActorRecalled { actor, incarnation });
+        }
+    }
+
     /// The worker of this life of an actor: `None` where the node knows no such life, `Some(None)`
     /// where it has no worker yet.
     fn worker_of(&self, actor: ActorId, incarnation: u32) -> Option<Option<WorkerId>> {

@@ -44,18 +44,19 @@ impl Node {
 
     /// Demand that is not served, and why.
     fn pending(&self) -> Vec<PendingDemand> {
+        // What another node wants here, its owners want there: it is said by that one.
         let classes = self
             .demands
             .values()
-            .filter(|demand| demand.held < demand.target);
+            .filter(|demand| !demand.is_of_node && demand.obtained() < demand.target);
         let classes = classes.map(|demand| PendingDemand {
             resources: demand.resources.clone(),
-            count: demand.target - demand.held,
+            count: demand.target - demand.obtained(),
             infeasible: demand.infeasible.is_some(),
             reason: demand
                 .infeasible
                 .clone()
-                .unwrap_or_else(|| self.why_waits(&demand.resources, demand.strategy.as_deref())),
+                .unwrap_or_else(|| self.why_demand_waits(demand)),
             example: demand.example.clone(),
         });
         let actors = self.placements.values().filter_map(|placement| {

@@ -11,6 +11,7 @@ use whipray_proto::{
 };
 
 use super::effect::Environment;
+use super::forwarding::is_for_here;
 use super::groups::group_of;
 use super::leases::Waiter;
 use super::placement::Stage;
@@ -49,8 +50,29 @@ pub struct Reclaim {
 impl Node {
     /// Serves whoever can be served. Called after every event that frees or asks for something.
     pub(super) fn schedule(&mut self, now: Micros) {
+        if self.is_fenced {
+            return;
+        }
         if !self.waiting.is_empty() {
             self.update_saving(now);
+        }
+        self.serve_here(now);
+        while !self.waiting.is_empty() && self.forward(now) {
+            self.serve_here(now);
+        }
+        self.spawn_missing(now);
+        self.arm_reclaim(now);
+        self.watch_memory(now);
+        self.tell_changes(now);
+        if self.draining.is_some() {
+            self.look_if_drained(now);
+        }
+    }
+
+    /// Serves whoever is to be served by this node itself.
+    fn serve_here(&mut self, now: Micros) {
+        if !self.neighbours.is_alone() {
+            self.neighbours.set_own(self.ledger.available());
         }
         while let Some(reservation) = self.reserve_next() {
             let waiter = reservation.waiter;
@@ -77,17 +99,18 @@ impl Node {
                 Some(worker) => self.hand_over(worker, reservation),
                 None => self.awaiting.push(reservation),
             }
-        }
-        self.spawn_missing(now);
-        self.arm_reclaim(now);
-        self.watch_memory(now);
-        if self.watched.is_some() {
-            self.tell_growth();
+            if !self.neighbours.is_alone() {
+                self.neighbours.turn += 1;
+                self.neighbours.set_own(self.ledger.available());
+            }
         }
     }
 
     /// Takes the resources of the first in the line whose request fits.
     fn reserve_next(&mut self) -> Option<Reservation> {
+        if self.draining.is_some() {
+            return None;
+        }
         let may_await = self.awaiting.len() < self.lease_starts();
         for waiter in self.waiting.iter() {
             let (resources, job, environment, strategy) = match waiter {
@@ -98,6 +121,10 @@ impl Node {
                     // A class that needs no resources must not fork a worker for each of its tasks
                     // at once.
                     if !may_await && !self.pool.has_idle(demand.job, &demand.environment) {
+                        continue;
+                    }
+                    let nodes = self.neighbours.open();
+                    if !is_for_here(nodes, demand, self.neighbours.turn) {
                         continue;
                     }
                     (
@@ -243,7 +270,7 @@ impl Node {
             let Some(demand) = self.demands.get_mut(&waiter) else {
                 return;
             };
-            if demand.held <= demand.target {
+            if demand.obtained() <= demand.target {
                 return;
             }
             let index = self
@@ -318,7 +345,8 @@ impl Node {
     }
 
     fn arm_reclaim(&mut self, now: Micros) {
-        if self.waiting.is_empty() && self.watched.is_none() {
+        let is_group_waiting = self.views.is_group_waiting();
+        if self.waiting.is_empty() && !is_group_waiting && self.draining.is_none() {
             self.reclaim.is_fresh = false;
             return;
         }
@@ -382,9 +410,25 @@ impl Node {
                         .any(|name| held.contains_key(name))
             });
             // A placement group waits for room on the node, whatever it is that it needs.
-            let helps_group = self.watched.is_some() && of_group.is_none() && !held.is_empty();
-            if helps || helps_group {
+            let is_group_waiting = self.views.is_group_waiting();
+            let helps_group = is_group_waiting && of_group.is_none() && !held.is_empty();
+            if helps || helps_group || self.draining.is_some() {
                 holders.insert(*owner);
+            }
+        }
+        for (_, lease) in self.forwarding.leases.iter() {
+            // What a local owner has elsewhere, another one could have as well.
+            let own = lease.waiter();
+            let Some(demand) = self.demands.get(&own) else {
+                continue;
+            };
+            let held = &demand.resources.amounts;
+            let helps = waiting.iter().any(|(waiter, lack)| {
+                let mut names = lack.resources.amounts.keys();
+                *waiter != own && lack.group.is_none() && names.any(|name| held.contains_key(name))
+            });
+            if helps && !demand.is_in_group() {
+                holders.insert(lease.owner);
             }
         }
         if holders.is_empty() {
@@ -402,6 +446,9 @@ impl Node {
         let (request, strategy) = match waiter {
             Waiter::Class { .. } => {
                 let demand = self.demands.get(&waiter)?;
+                if !demand.serves_here {
+                    return None;
+                }
                 (&demand.resources, demand.strategy.as_deref())
             }
             Waiter::Actor(actor) => {
@@ -431,7 +478,9 @@ impl Node {
             let is_due = demand
                 .starved_since
                 .is_some_and(|since| since + patience <= now);
-            if is_due && !demand.is_told_why {
+            // Where another node was asked, it is that one which says why.
+            let is_asked = demand.asked() > 0;
+            if is_due && !is_asked && !demand.is_told_why {
                 demand.is_told_why = true;
                 classes.push(*waiter);
             }
@@ -459,7 +508,7 @@ impl Node {
             let pending = LeasePending {
                 class,
                 infeasible: false,
-                reason: self.why_waits(&demand.resources, demand.strategy.as_deref()),
+                reason: self.why_demand_waits(demand),
             };
             Some((owner, pending))
         });

@@ -33,6 +33,14 @@ pub enum Timer {
     Inquiry(u64),
     /// Values of metrics are waited for no longer.
     Metrics(u64),
+    /// Control hears what is free now.
+    View,
+    /// Those who insist on a node of which nobody has told hear that it is not there.
+    JudgeAgain,
+    /// The node of a watched process is waited for no longer.
+    NodeUnheard(WorkerId),
+    /// What still runs on a node that is to go has had its time.
+    Drained,
 }
 
 /// Pending timers. One that is no longer wanted stays, and is found pointless when it fires: that

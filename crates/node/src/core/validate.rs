@@ -8,12 +8,15 @@
 //! - ND-6: an actor without resources waits in the line, and no other does.
 //! - ND-8: the same as ND-4 for each bundle of a placement group.
 //! - ND-7: a lease leads to the worker that has it, and a process to its connection.
+//! - ND-9: what an owner has of other nodes is counted there and here; what it has and what is asked
+//!   for is no more than it wants; and the other nodes were told so.
 
 use whipray_proto::resources::CPU;
 use whipray_proto::{Assignment, Resources};
 
 use super::Node;
-use super::leases::Waiter;
+use super::foreign_leases::ForeignLease;
+use super::leases::{Demand, Waiter};
 use super::placement::Stage;
 use super::workers::Work;
 
@@ -27,6 +30,13 @@ impl Node {
         self.objects.validate()?;
         self.validate_resources()?;
         self.validate_line()?;
+        for (_, lease) in self.forwarding.leases.iter() {
+            let demand = self.demands.get(&lease.waiter());
+            let shares = demand.map_or(&[][..], |demand| &demand.shares);
+            if !shares.iter().any(|share| share.node == lease.node) {
+                return Err(format!("ND-9: nobody has {lease:?}"));
+            }
+        }
         for (lease, worker) in &self.leases {
             let work = self.pool.get(*worker).map(|worker| &worker.work);
             if !matches!(work, Some(Work::Leased { lease: held, .. }) if held == lease) {
@@ -105,6 +115,44 @@ impl Node {
         Ok(())
     }
 
+    fn validate_shares(&self, waiter: Waiter, demand: &Demand) -> Result<(), String> {
+        let fault = |what: &str| Err(format!("ND-9: {waiter:?} {what}: {:?}", demand.shares));
+        if demand.shares.is_empty() {
+            return Ok(());
+        }
+        if demand.is_of_node {
+            return fault("is of another node, and is passed on");
+        }
+        if self.forwarding.waiter(demand.number) != Some(waiter) {
+            return fault("has no number");
+        }
+        for share in &demand.shares {
+            if share.told != share.wish(demand.target) {
+                return fault("has a share that its node does not know");
+            }
+            if share.asked + share.held == 0 {
+                return fault("has an empty share");
+            }
+            let leases = self.forwarding.leases.iter();
+            let is_its =
+                |lease: &ForeignLease| lease.waiter() == waiter && lease.node == share.node;
+            if leases.filter(|(_, lease)| is_its(lease)).count() != share.held as usize {
+                return fault("holds other leases than are counted");
+            }
+            if share.asked > 0 && demand.obtained() + share.asked > demand.target {
+                return fault("asks for more than it wants");
+            }
+        }
+        let asked = demand.asked();
+        if asked > 0 && demand.infeasible.is_some() {
+            return fault("asks for what nobody has");
+        }
+        if asked > 0 && !demand.is_in_group() && demand.obtained() + asked > demand.target {
+            return fault("asks for more than it wants in all");
+        }
+        Ok(())
+    }
+
     fn validate_line(&self) -> Result<(), String> {
         for (waiter, demand) in &self.demands {
             let Waiter::Class { owner, class } = *waiter else {
@@ -123,7 +171,8 @@ impl Node {
                     "ND-5: {waiter:?} holds {held}, and {counted} are counted"
                 ));
             }
-            if self.waiting.contains(waiter) != demand.is_hungry() {
+            self.validate_shares(*waiter, demand)?;
+            if self.waiting.contains(waiter) != demand.is_waiting() {
                 return Err(format!(
                     "ND-5: {waiter:?} is in the line without need, or not in it"
                 ));

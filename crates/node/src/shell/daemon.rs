@@ -19,7 +19,7 @@ use rustix::process::{Pid, Rlimit, Signal, WaitOptions};
 use whipray_net::{HttpListener, Interest, Listener, Poller, ReadyEvent, Waker};
 use whipray_proto::link::{ControlSays, NodeSays};
 use whipray_proto::messages::session::NodeEnds;
-use whipray_proto::{NodeId, limits};
+use whipray_proto::{Message, NodeId, limits};
 use whipray_store::Arena;
 
 use super::connections::Connections;
@@ -34,7 +34,7 @@ use super::signals;
 use super::spill_places::SpillSites;
 use super::streams::{FIRST_STREAM, Identity, Joined, Streams};
 use super::zygote::Zygote;
-use crate::core::{Config, Effect, MemoryReading, Micros, Node};
+use crate::core::{ClientId, Config, Effect, MemoryReading, Micros, Node};
 
 const TERMINATION: u64 = 0;
 const ZYGOTE: u64 = 1;
@@ -465,6 +465,25 @@ impl<C: Control> Daemon<C> {
                 }
             }
             Effect::ShutDown { reason } => self.end = Some(EndReason::Asked(reason)),
+            Effect::Fence { reason } => {
+                self.end.get_or_insert(EndReason::Fenced(reason));
+            }
+        }
+    }
+
+    /// Sends a message to a client of the core: a process here, or the daemon of another node.
+    fn deliver(&mut self, client: ClientId, message: &Message) {
+        match self.node.node_of(client) {
+            Some(node) => self.streams.queue(node, message),
+            None => self.connections.queue(client, message),
+        }
+    }
+
+    /// Bytes that wait to be read by a client of the core.
+    fn backlog(&self, client: ClientId) -> usize {
+        match self.node.node_of(client) {
+            Some(_) => 0,
+            None => self.connections.backlog(client),
         }
     }
 

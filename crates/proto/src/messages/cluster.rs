@@ -241,6 +241,9 @@ pub struct LogsFlushed {
 pub struct WarnDriver {
     #[prost(string, tag = "1")]
     pub text: String,
+    /// Whose driver is meant, where one node says it to another.
+    #[prost(message, optional, tag = "2")]
+    pub job: Option<JobId>,
 }
 
 /// Worker to control: what do I need to know of this job?

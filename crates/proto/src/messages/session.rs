@@ -13,6 +13,8 @@ pub enum Role {
     Worker = 2,
     /// The command line: asks and goes.
     Tool = 3,
+    /// The daemon of another node, as its peers count it among those they serve. It says no hello.
+    Node = 4,
 }
 
 /// Anyone to a node, first. Nothing else is read before the token was checked.

@@ -3,7 +3,13 @@
 
 mod actors;
 mod clients;
+mod cluster;
+mod cluster_deaths;
+mod cluster_forwarding;
+mod cluster_strategies;
+mod cluster_traffic;
 mod deaths;
+mod draining;
 mod fairness;
 mod groups;
 mod leases;
@@ -54,10 +60,16 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(resources: Resources) -> Self {
-        let config = Config {
+        Self::of(Config {
             resources,
-            arena_bytes: 1 << 20,
             ..Config::default()
+        })
+    }
+
+    pub fn of(config: Config) -> Self {
+        let config = Config {
+            arena_bytes: 1 << 20,
+            ..config
         };
         Self {
             node: Node::new(config),

@@ -46,9 +46,7 @@ impl<C: Control> Daemon<C> {
                 self.logs.skip(stream);
                 Progress::Done
             }
-            Audience::Driver { client, .. }
-                if self.connections.backlog(client) > limits::LOG_BACKLOG_BYTES =>
-            {
+            Audience::Driver { client, .. } if self.backlog(client) > limits::LOG_BACKLOG_BYTES => {
                 self.logs.look_again(stream);
                 Progress::Behind
             }
@@ -56,7 +54,7 @@ impl<C: Control> Daemon<C> {
                 let ip = &self.settings.config.node_ip;
                 let (batches, has_more) = self.logs.read(stream, job, ip);
                 for lines in batches {
-                    self.connections.queue(client, &lines.into());
+                    self.deliver(client, &lines.into());
                 }
                 if !has_more {
                     return Progress::Done;
@@ -79,12 +77,13 @@ impl<C: Control> Daemon<C> {
             };
             while self.forward_stream(stream) == Progress::More {}
             for lines in self.logs.finish(stream, job, &self.settings.config.node_ip) {
-                self.connections.queue(client, &lines.into());
+                self.deliver(client, &lines.into());
             }
         }
     }
 
-    /// Sends a driver all that its workers wrote until now, lines without an end too, and says so.
+    /// Sends a driver all that its workers here wrote until now, lines without an end too, and says
+    /// so. What workers of other nodes wrote comes as their nodes see it, a moment later.
     pub(super) fn flush_logs(&mut self, driver: ClientId, request: u64) {
         for stream in self.logs.streams() {
             let Audience::Driver { client, job } = self.node.audience(stream.worker) else {
@@ -100,7 +99,7 @@ impl<C: Control> Daemon<C> {
             if progress == Progress::Done {
                 let ip = &self.settings.config.node_ip;
                 for lines in self.logs.take_partial(stream, job, ip) {
-                    self.connections.queue(client, &lines.into());
+                    self.deliver(client, &lines.into());
                 }
             }
         }

@@ -1,0 +1,80 @@
+//! A node that is to go, or that the cluster has given up.
+
+use whipray_proto::link::NodeSays;
+use whipray_proto::{DeathCause, DeathKind, WorkerId};
+
+use super::leases::Waiter;
+use super::placement::Stage;
+use super::timers::{Micros, Timer};
+use super::{Effect, Node};
+
+/// That this node takes nothing new any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Draining {
+    deadline: Micros,
+    is_told: bool,
+}
+
+impl Node {
+    /// Takes nothing new from here on; what runs may go on until the deadline. What owners here
+    /// want, other nodes are asked for.
+    pub(super) fn drain(&mut self, reason: &str, deadline_us: u64, now: Micros) {
+        tracing::warn!(
+            reason,
+            deadline_us,
+            "this node is to go, and takes nothing new"
+        );
+        let deadline = now.saturating_add(deadline_us);
+        let is_told = self.draining.is_some_and(|draining| draining.is_told);
+        self.draining = Some(Draining { deadline, is_told });
+        self.timers.set(deadline, Timer::Drained);
+        self.give_up_reservations(now);
+        self.reclaim.is_fresh = true;
+        self.schedule(now);
+    }
+
+    /// Workers that were only on their way are not waited for.
+    fn give_up_reservations(&mut self, now: Micros) {
+        let (classes, actors) = std::mem::take(&mut self.awaiting)
+            .into_iter()
+            .partition(|it| matches!(it.waiter, Waiter::Class { .. }));
+        self.awaiting = actors;
+        let classes: Vec<super::scheduling::Reservation> = classes;
+        for reservation in classes {
+            self.ledger.release(&reservation.assignment);
+            if let Some(demand) = self.demands.get_mut(&reservation.waiter) {
+                demand.held = demand.held.saturating_sub(1);
+            }
+            self.update_hunger(reservation.waiter, now);
+        }
+    }
+
+    /// Says once that nothing runs here any more, or that it has had its time.
+    pub(super) fn look_if_drained(&mut self, now: Micros) {
+        let has_work = || {
+            let waits = |stage: &Stage| matches!(stage, Stage::Waiting { .. });
+            let mut actors = self.placements.values();
+            !self.leases.is_empty() || actors.any(|placement| !waits(&placement.stage))
+        };
+        let is_over =
+            |draining: &Draining| !draining.is_told && (now >= draining.deadline || !has_work());
+        if !self.draining.as_ref().is_some_and(is_over) {
+            return;
+        }
+        if let Some(draining) = &mut self.draining {
+            draining.is_told = true;
+            self.tell_control(NodeSays::Drained);
+        }
+    }
+
+    /// The cluster has given this node up: nothing that it has counts any more.
+    pub(super) fn fence(&mut self, reason: String) {
+        tracing::error!(reason, "the cluster has given this node up");
+        self.is_fenced = true;
+        let workers: Vec<WorkerId> = self.pool.iter().map(|(worker, _)| worker).collect();
+        for worker in workers {
+            self.end_worker(worker, DeathCause::new(DeathKind::NodeDied, reason.clone()));
+        }
+        self.effects.push(Effect::Fence { reason });
+    }
+}
