@@ -57,6 +57,7 @@ fn next(says: &ControlSays) -> Option<ControlSays> {
             client,
             message: Box::new(Message::from(WarnDriver {
                 text: "beware".to_owned(),
+                job: None,
             })),
         },
         ControlSays::Tell { .. } => ControlSays::DriverAccepted {
