@@ -52,13 +52,11 @@ fn place(cluster: &mut Cluster, group: PlacementGroupId, places: &[usize]) {
         let bundles = own.map(|(bundle, _)| (bundle, cpus(1.0))).collect();
         let stage = &mut cluster.nodes[index];
         stage.control(ControlSays::PrepareBundles {
-            node: id(index),
             group,
             attempt: 1,
             bundles,
         });
         stage.control(ControlSays::CommitBundles {
-            node: id(index),
             group,
             attempt: 1,
         });
@@ -180,7 +178,6 @@ fn a_bundle_of_another_node_serves() {
     let group = PlacementGroupId::new(job);
     cluster.nodes[0].want(driver, 1, inside(group, Some(1), job), 3);
     let asked = NodeSays::GroupWanted {
-        node: id(0),
         group,
     };
     assert!(cluster.nodes[0].told().contains(&asked));
@@ -214,7 +211,7 @@ fn a_group_that_is_removed_fails_those_who_wait_on_other_nodes() {
     cluster.nodes[0].received(driver);
     for index in 0..2 {
         let node = id(index);
-        cluster.nodes[index].control(ControlSays::RemoveGroup { node, group });
+        cluster.nodes[index].control(ControlSays::RemoveGroup { group });
     }
     cluster.run();
     let received = cluster.nodes[0].received(driver);
