@@ -7,6 +7,7 @@
 pub mod failure;
 pub mod frame;
 pub mod generator;
+pub mod health;
 pub mod ids;
 pub mod limits;
 pub mod link;

@@ -226,3 +226,13 @@ pub const REJOIN_WAIT: Duration = Duration::from_secs(600);
 
 /// How long a task that insists on a node waits for news of it, where nobody has told of it yet.
 pub const NODE_UNHEARD: Duration = Duration::from_secs(1);
+
+/// The most time between two looks of control at silent nodes; a pause of its own counts as no more
+/// than two of these.
+pub const HEALTH_TICK: Duration = Duration::from_millis(500);
+
+/// How long control waits for the reports of nodes, for those who ask for the cluster's state.
+pub const STATUS_WAIT: Duration = Duration::from_secs(2);
+
+/// Dead nodes that people can still look at.
+pub const DEAD_NODES_REMEMBERED: usize = 1000;

@@ -57,7 +57,7 @@ pub enum NodeSays {
         attempt: u32,
         /// Whether all of them are reserved; else none is.
         is_granted: bool,
-        /// What is free now.
+        /// What is free now; as good as [`NodeSays::Available`].
         available: Resources,
     },
     /// An actor that [`ControlSays::RecallActor`] named had no process, and is forgotten.
@@ -134,10 +134,10 @@ pub enum ControlSays {
         nodes: Vec<NodeId>,
     },
     /// Take nothing new, and say [`NodeSays::Drained`] once nothing runs any more, or when
-    /// `deadline_us` microseconds are over.
+    /// `deadline_us` microseconds are over; zero: however long it takes. The last word counts.
     Drain { reason: String, deadline_us: u64 },
     /// The cluster has given this node up: all that it has is of the past. It ends its processes, and
-    /// may join as a new node.
+    /// may join as a new node; one that was to be drained ends.
     Fenced { reason: String },
     /// Pass this on to a client of yours; one that is gone is no error.
     Tell {

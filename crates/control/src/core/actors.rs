@@ -52,6 +52,16 @@ pub struct Actor {
     pub leaving: Option<DeathCause>,
     /// Where it runs, or waits for a process.
     pub node: Option<NodeId>,
+    /// Its place in the line of those without a process.
+    pub turn: Option<u64>,
+    /// Its node has no room for it, as far as is known.
+    pub is_queued: bool,
+    /// Its node was asked to let go of it.
+    pub is_recalled: bool,
+    /// The node where what it takes counts as taken.
+    pub promised_by: Option<NodeId>,
+    /// Restarts that do not count: its node was taken away.
+    pub preempted: u32,
     pub subscribers: Vec<WorkerId>,
 }
 
@@ -74,7 +84,8 @@ impl Actor {
         if self.spec.max_restarts < 0 {
             return -1;
         }
-        let used = i32::try_from(self.incarnation).unwrap_or(i32::MAX);
+        let used = self.incarnation.saturating_sub(self.preempted);
+        let used = i32::try_from(used).unwrap_or(i32::MAX);
         (self.spec.max_restarts - used).max(0)
     }
 
@@ -204,6 +215,11 @@ impl Control {
             last_cause: None,
             leaving: None,
             node: None,
+            turn: None,
+            is_queued: false,
+            is_recalled: false,
+            promised_by: None,
+            preempted: 0,
             subscribers: Vec::new(),
         };
         self.actors.insert(actor, entry);
@@ -332,38 +348,49 @@ impl Control {
         }
     }
 
-    pub(super) fn actor_pending(&mut self, actor: ActorId, incarnation: u32, reason: String) {
+    /// A node says why an actor gets no process yet.
+    pub(super) fn actor_pending(
+        &mut self,
+        from: NodeId,
+        actor: ActorId,
+        incarnation: u32,
+        reason: String,
+    ) {
         let Some(entry) = self.actors.get_mut(&actor) else {
             return;
         };
-        if entry.incarnation != incarnation {
+        if entry.incarnation != incarnation || entry.node != Some(from) {
             return;
         }
-        if let Life::WaitsForProcess { reason: known } = &mut entry.life {
-            known.clone_from(&reason);
-            let text = format!(
-                "actor {} waits for a process: it {reason}",
-                entry.spec.class_name
-            );
-            let driver = self.jobs.get(&entry.spec.job).filter(|job| !job.is_over);
-            if let Some(driver) = driver.map(|job| job.driver) {
-                self.tell(driver, WarnDriver { text, job: None });
-            }
-            self.publish(actor);
+        entry.is_queued = true;
+        self.actor_waits(actor, reason, true);
+        if self.has_several_nodes() {
+            self.place_waiting_actors();
         }
     }
 
-    /// Has a node find a process for an actor.
-    fn place_actor(&mut self, actor: ActorId) {
+    /// Why an actor gets no process yet: whoever holds it hears of it, and where it `warns` also its
+    /// driver.
+    pub(super) fn actor_waits(&mut self, actor: ActorId, reason: String, warns: bool) {
         let Some(entry) = self.actors.get_mut(&actor) else {
             return;
         };
-        entry.node = self.head;
-        let place = ControlSays::PlaceActor {
-            spec: Box::new(entry.spec.clone()),
-            incarnation: entry.incarnation,
+        let Life::WaitsForProcess { reason: known } = &mut entry.life else {
+            return;
         };
-        self.say_of_actor(actor, place);
+        if *known == reason {
+            return;
+        }
+        known.clone_from(&reason);
+        let text = format!(
+            "actor {} waits for a process: it {reason}",
+            entry.spec.class_name
+        );
+        let job = entry.spec.job;
+        if warns && let Some(driver) = self.driver_of(job) {
+            self.tell(driver, WarnDriver { text, job: None });
+        }
+        self.publish(actor);
     }
 
     /// Says something to the node of an actor, where it has one.
@@ -375,6 +402,7 @@ impl Control {
 
     pub(super) fn actor_placed(
         &mut self,
+        from: NodeId,
         actor: ActorId,
         incarnation: u32,
         address: WorkerAddress,
@@ -382,20 +410,36 @@ impl Control {
     ) {
         if let Some(entry) = self.actors.get_mut(&actor)
             && entry.incarnation == incarnation
+            && entry.node == Some(from)
             && matches!(entry.life, Life::WaitsForProcess { .. })
         {
+            self.homes.insert(address.worker, from);
             entry.life = Life::Starting { address, pid };
+            self.leave_line(actor);
         }
     }
 
     /// The process of an actor is gone: it restarts, or is dead.
-    pub(super) fn actor_ended(&mut self, actor: ActorId, incarnation: u32, cause: DeathCause) {
-        let Some(entry) = self.actors.get_mut(&actor) else {
+    pub(super) fn actor_ended(
+        &mut self,
+        from: NodeId,
+        actor: ActorId,
+        incarnation: u32,
+        cause: DeathCause,
+    ) {
+        if let Some(entry) = self.actors.get(&actor)
+            && entry.incarnation == incarnation
+            && entry.node == Some(from)
+        {
+            self.life_ended(actor, cause);
+        }
+    }
+
+    /// One life of an actor is over.
+    pub(super) fn life_ended(&mut self, actor: ActorId, cause: DeathCause) {
+        let Some(entry) = self.actors.get_mut(&actor).filter(|entry| !entry.is_dead()) else {
             return;
         };
-        if entry.is_dead() || entry.incarnation != incarnation {
-            return;
-        }
         if let Some(leaving) = entry.leaving.take() {
             // What it said before it left is the reason; the rest is what the node saw.
             let detail = leaving.detail;
@@ -420,6 +464,7 @@ impl Control {
             reason: String::new(),
         };
         entry.node = None;
+        self.leave_line(actor);
         self.actor_changed(actor);
         self.place_actor(actor);
     }
@@ -455,24 +500,25 @@ impl Control {
     }
 
     /// What `cause` says, with the process of this life of an actor, where it has one.
-    fn in_process(&self, actor: &Actor, mut cause: DeathCause) -> DeathCause {
+    pub(super) fn in_process(&self, actor: &Actor, mut cause: DeathCause) -> DeathCause {
         if let Life::Starting { address, pid } | Life::Alive { address, pid } = &actor.life {
             cause.pid = *pid;
             cause.worker = address.worker;
             cause.node = address.node;
             if let Some(node) = self.nodes.get(&address.node) {
-                cause.node_ip.clone_from(&node.ip);
+                cause.node_ip.clone_from(&node.status.ip);
             }
         }
         cause
     }
 
-    fn end_actor(&mut self, actor: ActorId, cause: DeathCause) {
+    pub(super) fn end_actor(&mut self, actor: ActorId, cause: DeathCause) {
         self.end_actor_with(actor, cause, Bytes::new());
     }
 
     /// An actor is dead from now on: its name is free, its process ends if it still runs.
     fn end_actor_with(&mut self, actor: ActorId, cause: DeathCause, exception: Bytes) {
+        self.leave_line(actor);
         let Some(entry) = self.actors.get_mut(&actor) else {
             return;
         };
@@ -536,7 +582,7 @@ impl Control {
     }
 
     /// Sends the state of an actor to all that hold a handle of it.
-    fn publish(&mut self, actor: ActorId) {
+    pub(super) fn publish(&mut self, actor: ActorId) {
         let Some(entry) = self.actors.get(&actor) else {
             return;
         };
@@ -555,6 +601,7 @@ impl Control {
             incarnation: entry.incarnation,
             state: entry.state() as i32,
             cause: entry.update().cause,
+            preempted: entry.preempted,
         };
         let value = prost::Message::encode_to_vec(&record).into();
         self.keep(Table::Actors, actor_key(actor), Some(value));

@@ -6,10 +6,9 @@ use whipray_proto::link::ControlSays;
 use whipray_proto::messages::cluster::WarnDriver;
 use whipray_proto::{NodeId, Resources};
 use whipray_sched::groups::{GroupRequest, Plan, plan};
-use whipray_sched::policy::NodeView;
 
+use super::Control;
 use super::groups::Standing;
-use super::{Control, watch_resources};
 
 impl Control {
     /// Looks for nodes for the bundles of a group that have none, and asks these nodes.
@@ -32,26 +31,6 @@ impl Control {
             Plan::Infeasible(reason) => (reason, true),
         };
         self.let_group_wait(group, reason, is_infeasible);
-    }
-
-    /// In the order of their ids.
-    pub(super) fn alive_nodes(&self) -> Vec<NodeId> {
-        let alive = self.nodes.values().filter(|node| node.alive);
-        let mut alive: Vec<NodeId> = alive.map(|node| node.node).collect();
-        alive.sort_unstable();
-        alive
-    }
-
-    fn views(&self) -> Vec<NodeView> {
-        let alive = self.nodes.values().filter(|node| node.alive);
-        alive
-            .map(|node| NodeView {
-                node: node.node,
-                total: node.total.clone(),
-                available: node.available.clone(),
-                labels: node.labels.clone(),
-            })
-            .collect()
     }
 
     fn let_group_wait(&mut self, group: PlacementGroupId, reason: String, is_infeasible: bool) {
@@ -104,9 +83,9 @@ impl Control {
                 .map(|(index, _, amounts)| (*index, amounts.clone()))
                 .collect();
             // Until the node has answered, what it was asked for counts as taken.
-            if let Some(status) = self.nodes.get_mut(&node) {
+            if let Some(member) = self.nodes.get_mut(&node) {
                 for (_, amounts) in &bundles {
-                    status.available.subtract(amounts);
+                    member.status.available.subtract(amounts);
                 }
             }
             let prepare = ControlSays::PrepareBundles {
@@ -127,9 +106,7 @@ impl Control {
         is_granted: bool,
         available: Resources,
     ) {
-        if let Some(status) = self.nodes.get_mut(&node) {
-            status.available = available;
-        }
+        self.note_available(node, available);
         let standing = match self.groups.get_mut(&group) {
             Some(entry) if entry.attempt == attempt => &mut entry.standing,
             _ => {
@@ -176,7 +153,14 @@ impl Control {
             (std::mem::take(plan), std::mem::take(granted), *is_refused);
         let attempt = entry.attempt;
         if is_refused {
+            let bundles = entry.spec.bundles.clone();
             for node in granted {
+                let there = plan.iter().filter(|(_, at)| *at == node);
+                for (index, _) in there {
+                    if let Some(bundle) = bundles.get(*index as usize) {
+                        self.give_back(node, &bundle.resources);
+                    }
+                }
                 self.say(node, ControlSays::ReturnBundles { group, attempt });
             }
             let reason = "waits for room that is in use by now".to_owned();
@@ -202,14 +186,22 @@ impl Control {
         self.watch_nodes();
         self.publish_group(group);
         self.keep_group(group);
+        self.place_waiting_actors();
     }
 
-    /// A node has more to give than before.
-    pub(super) fn resources_available(&mut self, node: NodeId, available: Resources) {
-        if let Some(status) = self.nodes.get_mut(&node) {
-            status.available = available;
+    /// What a node had set aside is free again. It says so itself only where that is a change of
+    /// what it said last.
+    pub(super) fn give_back(&mut self, node: NodeId, resources: &Resources) {
+        if self.has_several_nodes()
+            && let Some(member) = self.nodes.get_mut(&node).filter(|member| !member.is_dead())
+        {
+            let available = &mut member.status.available;
+            available.add(resources);
+            // Never more than there is: a word of the node may have been faster.
+            for (name, units) in &mut available.amounts {
+                *units = (*units).min(member.status.total.units(name));
+            }
         }
-        self.place_waiting_groups();
     }
 
     /// Tries the groups that wait, in the order in which they came.
@@ -222,39 +214,15 @@ impl Control {
         }
     }
 
-    /// Has nodes say what they have to give, as long as a group waits for that.
-    pub(super) fn watch_nodes(&mut self) {
-        // One that is being tried again may be refused, and then waits for the next growth: to stop
-        // listening meanwhile would make it try for ever where amounts fit and devices do not.
-        let waits_for_room = |group: &PlacementGroupId| {
-            let entry = self.groups.get(group);
-            entry.is_some_and(|entry| match &entry.standing {
-                Standing::Waits { is_infeasible, .. } => !is_infeasible,
-                Standing::Prepares { .. } => true,
-                Standing::Stands | Standing::Removed => false,
-            })
-        };
-        let is_on = self.waiting_groups.iter().any(waits_for_room);
-        if is_on == self.watches_nodes {
-            return;
-        }
-        self.watches_nodes = is_on;
-        for node in self.alive_nodes() {
-            self.say(node, watch_resources(is_on));
-        }
-    }
-
     /// A node is lost: bundles that it had are placed again, by the strategy of their group; tasks
     /// and actors of the other bundles go on.
-    pub fn node_lost(&mut self, node: NodeId) {
-        if let Some(status) = self.nodes.get_mut(&node) {
-            status.alive = false;
-        }
+    pub(super) fn groups_lost_node(&mut self, node: NodeId) {
         let mut concerned = Vec::new();
         for (group, entry) in &mut self.groups {
             if entry.standing == Standing::Removed {
                 continue;
             }
+            entry.askers.retain(|asker| *asker != node);
             let mut has_lost = false;
             for place in &mut entry.nodes {
                 if *place == Some(node) {

@@ -12,7 +12,7 @@ use whipray_proto::ids::PlacementGroupId;
 use whipray_proto::link::ControlSays;
 use whipray_proto::messages::placement::{CreateGroup, GroupCreated, GroupStatus, GroupUpdate};
 use whipray_proto::scheduling::{GroupSpec, GroupState};
-use whipray_proto::{ActorId, JobId, NodeId, WorkerId, limits};
+use whipray_proto::{ActorId, JobId, NodeId, Resources, WorkerId, limits};
 
 use super::Control;
 use super::record::GroupRecord;
@@ -50,6 +50,8 @@ pub struct Group {
     /// It stood before, and lost nodes.
     pub was_created: bool,
     pub subscribers: Vec<WorkerId>,
+    /// Nodes without all of its bundles on which someone wants to know where they are.
+    pub askers: Vec<NodeId>,
     /// In microseconds of the daemon's clock.
     pub requested_us: u64,
     pub attempted_us: u64,
@@ -73,6 +75,27 @@ impl Group {
             group: self.spec.group,
             state: self.state() as i32,
         }
+    }
+
+    /// The nodes that have something to do with it, and what is reserved on which of them.
+    fn concerned(&self) -> (Vec<NodeId>, Vec<(NodeId, Resources)>) {
+        let mut nodes = self.askers.clone();
+        let mut reserved = Vec::new();
+        for (place, bundle) in self.nodes.iter().zip(&self.spec.bundles) {
+            if let Some(node) = place {
+                nodes.push(*node);
+                reserved.push((*node, bundle.resources.clone()));
+            }
+        }
+        if let Standing::Prepares { plan, .. } = &self.standing {
+            for (index, node) in plan {
+                nodes.push(*node);
+                if let Some(bundle) = self.spec.bundles.get(*index as usize) {
+                    reserved.push((*node, bundle.resources.clone()));
+                }
+            }
+        }
+        (nodes, reserved)
     }
 
     pub fn status(&self) -> GroupStatus {
@@ -127,7 +150,7 @@ impl Control {
             self.group_names.insert(name, group);
         }
         let subscribers = self.wanted_groups.remove(&group).unwrap_or_default();
-        self.wanting_nodes.remove(&group);
+        let askers = self.wanting_nodes.remove(&group).unwrap_or_default();
         let entry = Group {
             nodes: vec![None; spec.bundles.len()],
             spec,
@@ -138,6 +161,7 @@ impl Control {
             attempt: 0,
             was_created: false,
             subscribers,
+            askers,
             requested_us: self.now_us,
             attempted_us: self.now_us,
             created_us: 0,
@@ -180,22 +204,28 @@ impl Control {
     }
 
     /// Whether an unknown group may be created yet.
-    fn may_come(&self, group: PlacementGroupId) -> bool {
+    pub(super) fn may_come(&self, group: PlacementGroupId) -> bool {
         !self.removed_groups.contains(&group) && !self.is_over(group.job())
     }
 
     /// Someone on a node waits for a group of which the node knows nothing.
     pub(super) fn group_wanted(&mut self, node: NodeId, group: PlacementGroupId) {
-        match self.groups.get(&group) {
-            Some(entry) if entry.standing != Standing::Removed => {}
-            None if self.may_come(group) => {
-                // Its creator may die before it creates it: then the end of its job tells.
-                let nodes = self.wanting_nodes.entry(group).or_default();
-                if !nodes.contains(&node) {
-                    nodes.push(node);
-                }
+        let known = self.groups.get_mut(&group);
+        if let Some(entry) = known.filter(|entry| entry.standing != Standing::Removed) {
+            if !entry.askers.contains(&node) {
+                entry.askers.push(node);
             }
-            _ => self.say(node, ControlSays::RemoveGroup { group }),
+            if entry.state() == GroupState::Created {
+                self.say_where_group_is(group, &[node]);
+            }
+        } else if !self.groups.contains_key(&group) && self.may_come(group) {
+            // Its creator may die before it creates it: then the end of its job tells.
+            let nodes = self.wanting_nodes.entry(group).or_default();
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        } else {
+            self.say(node, ControlSays::RemoveGroup { group });
         }
     }
 
@@ -207,15 +237,22 @@ impl Control {
         if entry.standing == Standing::Removed {
             return;
         }
+        let (nodes, promised) = entry.concerned();
         entry.standing = Standing::Removed;
+        entry.askers = Vec::new();
         let name = (entry.spec.namespace.clone(), entry.spec.name.clone());
         if self.group_names.get(&name) == Some(&group) {
             self.group_names.remove(&name);
         }
         self.waiting_groups.retain(|waiting| *waiting != group);
-        // Also nodes without a bundle: someone there may wait for one.
+        for (node, resources) in promised {
+            self.give_back(node, &resources);
+        }
+        let is_alone = !self.has_several_nodes();
         for node in self.alive_nodes() {
-            self.say(node, ControlSays::RemoveGroup { group });
+            if is_alone || nodes.contains(&node) {
+                self.say(node, ControlSays::RemoveGroup { group });
+            }
         }
         self.publish_group(group);
         if let Some(entry) = self.groups.get_mut(&group) {
@@ -231,6 +268,7 @@ impl Control {
             self.keep(Table::Groups, group_key(oldest), None);
         }
         self.watch_nodes();
+        self.place_waiting_actors();
     }
 
     /// The driver of a job is gone: its groups end, but for the detached ones, and those whose
@@ -297,6 +335,7 @@ impl Control {
                 self.say(node, ControlSays::RemoveGroup { group });
             }
         }
+        self.place_waiting_actors();
     }
 
     /// A process is gone, and hears of no group any more.
@@ -319,8 +358,28 @@ impl Control {
             return;
         };
         let update = entry.update();
+        let askers = entry.askers.clone();
         for subscriber in entry.subscribers.clone() {
             self.tell(subscriber, update.clone());
+        }
+        self.say_where_group_is(group, &askers);
+    }
+
+    /// Tells nodes where the bundles of a group lie; one that is alone has them all.
+    fn say_where_group_is(&mut self, group: PlacementGroupId, hearers: &[NodeId]) {
+        let Some(entry) = self.groups.get(&group) else {
+            return;
+        };
+        if entry.standing == Standing::Removed || !self.has_several_nodes() {
+            return;
+        }
+        let places = entry.nodes.iter();
+        let nodes: Vec<NodeId> = places
+            .map(|node| node.unwrap_or_else(NodeId::nil))
+            .collect();
+        for hearer in hearers {
+            let nodes = nodes.clone();
+            self.say(*hearer, ControlSays::GroupPlaced { group, nodes });
         }
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use whipray_proto::link::ControlSays;
 use whipray_proto::messages::cluster::{JobReply, JobRequest};
 use whipray_proto::messages::session::JobDescription;
+use whipray_proto::object::WorkerAddress;
 use whipray_proto::{DeathCause, JobId, WorkerId};
 
 use super::Control;
@@ -12,14 +13,24 @@ use crate::storage::Table;
 /// One driver's program.
 #[derive(Clone, Debug)]
 pub struct Job {
-    pub driver: WorkerId,
+    pub driver: WorkerAddress,
     pub description: JobDescription,
     /// The driver is gone; the job is remembered for its detached actors.
     pub is_over: bool,
 }
 
+impl Job {
+    /// What a node without its driver hears of it.
+    pub fn started(&self) -> ControlSays {
+        ControlSays::JobStarted {
+            description: Box::new(self.description.clone()),
+            driver: self.driver.clone(),
+        }
+    }
+}
+
 impl Control {
-    pub(super) fn driver_joined(&mut self, driver: WorkerId, mut description: JobDescription) {
+    pub(super) fn driver_joined(&mut self, driver: WorkerAddress, mut description: JobDescription) {
         self.last_job += 1;
         let job = JobId::from_number(self.last_job);
         description.job = job;
@@ -30,13 +41,20 @@ impl Control {
             description: description.clone(),
             is_over: false,
         };
+        let (driver, home) = (entry.driver.worker, self.homes.get(&entry.driver.worker));
+        let (started, home) = (entry.started(), home.copied());
         self.jobs.insert(job, entry);
-        if let Some(home) = self.homes.get(&driver) {
+        for node in self.alive_nodes() {
+            if Some(node) != home {
+                self.say(node, started.clone());
+            }
+        }
+        if let Some(home) = home {
             let accepted = ControlSays::DriverAccepted {
                 driver,
                 description: Box::new(description),
             };
-            self.say(*home, accepted);
+            self.say(home, accepted);
         }
     }
 
@@ -66,7 +84,7 @@ impl Control {
         let over: Vec<JobId> = self
             .jobs
             .iter()
-            .filter(|(_, job)| job.driver == process && !job.is_over)
+            .filter(|(_, job)| job.driver.worker == process && !job.is_over)
             .map(|(job, _)| *job)
             .collect();
         for job in over {
@@ -85,7 +103,7 @@ impl Control {
     /// The driver of a job that is not over.
     pub(super) fn driver_of(&self, job: JobId) -> Option<WorkerId> {
         let entry = self.jobs.get(&job)?;
-        (!entry.is_over).then_some(entry.driver)
+        (!entry.is_over).then_some(entry.driver.worker)
     }
 
     /// Forgets a job that is over and of which no actor is left.

@@ -1,12 +1,14 @@
 //! The state machine of the cluster: what nodes and their clients say goes in, effects come out.
 //!
-//! Time does not matter here: nothing that control decides depends on how long something took. It is
-//! noted where people want to know.
+//! Time matters for the silence of nodes ([`health`]), and where someone waits for what nodes say.
 
+mod actor_placement;
 mod actors;
+mod draining;
 mod group_placement;
 mod group_questions;
 mod groups;
+mod health;
 mod jobs;
 mod key_values;
 mod membership;
@@ -15,24 +17,26 @@ mod record;
 mod status;
 mod subscriptions;
 mod validate;
+mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use whipray_proto::link::{ControlSays, NodeSays};
 use whipray_proto::messages::actor::NamedActor;
-use whipray_proto::messages::cluster::NodeStatus;
 use whipray_proto::{ActorId, JobId, Message, NodeId, PlacementGroupId, WorkerId, limits};
 
 use crate::storage::{Table, Write};
 use actors::Actor;
 use groups::Group;
+use health::Watchfulness;
 use jobs::Job;
 use key_values::KeyValues;
+use membership::Member;
 use recent::Recent;
 use status::StatusQuestion;
 use subscriptions::Awaited;
@@ -50,14 +54,28 @@ pub enum Effect {
 pub struct Control {
     version: String,
     cluster_address: String,
-    nodes: FxHashMap<NodeId, NodeStatus>,
+    nodes: BTreeMap<NodeId, Member>,
     /// The node of this daemon.
     head: Option<NodeId>,
+    watchfulness: Watchfulness,
+    /// The dead ones, the oldest first; beyond a number they are forgotten.
+    dead_nodes: VecDeque<NodeId>,
+    /// Dead nodes of which nothing else is known any more.
+    departed: Recent<NodeId>,
+    /// Nodes of which the others have not heard the last.
+    changed_nodes: BTreeSet<NodeId>,
+    /// When nodes last heard of others.
+    told_news_us: u64,
+    /// Whether nodes say what they have to give, and whether also where it gets less.
+    watch: (bool, bool),
     /// The node of each process that control knows of.
     homes: FxHashMap<WorkerId, NodeId>,
     jobs: FxHashMap<JobId, Job>,
     last_job: u32,
     actors: FxHashMap<ActorId, Actor>,
+    /// Those without a process, in the order in which they came.
+    line: BTreeMap<u64, ActorId>,
+    last_turn: u64,
     /// Live actors by namespace and name.
     names: FxHashMap<(String, String), ActorId>,
     /// Actors that are not dead, by the process that they end with.
@@ -85,8 +103,6 @@ pub struct Control {
     wanted_groups: FxHashMap<PlacementGroupId, Vec<WorkerId>>,
     /// Nodes on which someone waits for a group that is not created yet.
     wanting_nodes: FxHashMap<PlacementGroupId, Vec<NodeId>>,
-    /// Nodes say what they have to give.
-    watches_nodes: bool,
     /// The time of the event that is being handled, in microseconds of the daemon's clock.
     now_us: u64,
     key_values: KeyValues,
@@ -101,12 +117,20 @@ impl Control {
         Self {
             version: version.into(),
             cluster_address: cluster_address.into(),
-            nodes: FxHashMap::default(),
+            nodes: BTreeMap::new(),
             head: None,
+            watchfulness: Watchfulness::default(),
+            dead_nodes: VecDeque::new(),
+            departed: Recent::new(limits::DEATHS_REMEMBERED),
+            changed_nodes: BTreeSet::new(),
+            told_news_us: 0,
+            watch: (false, false),
             homes: FxHashMap::default(),
             jobs: FxHashMap::default(),
             last_job: 0,
             actors: FxHashMap::default(),
+            line: BTreeMap::new(),
+            last_turn: 0,
             names: FxHashMap::default(),
             owned: FxHashMap::default(),
             subscriptions: FxHashMap::default(),
@@ -121,7 +145,6 @@ impl Control {
             removed_groups: Recent::new(limits::ACTORS_REMEMBERED),
             wanted_groups: FxHashMap::default(),
             wanting_nodes: FxHashMap::default(),
-            watches_nodes: false,
             now_us: 0,
             key_values: KeyValues::default(),
             questions: FxHashMap::default(),
@@ -140,31 +163,44 @@ impl Control {
         self.now_us = now_us;
     }
 
+    /// When [`on_time`](Self::on_time) is due; `None`: never, as it is.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let silence = self.watches_silence();
+        let deadlines = [
+            silence.then(|| self.watchfulness.next_look_us(self.now_us)),
+            self.next_news_us(),
+            self.next_drain_us(),
+            self.next_answer_us(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Does what is due by now.
+    pub fn on_time(&mut self) {
+        if self.watches_silence() {
+            self.look_at_silence();
+        }
+        self.end_drains();
+        self.answer_late_questions();
+        if self.next_news_us().is_some_and(|due| due <= self.now_us) {
+            self.publish_news();
+        }
+    }
+
     /// A node says something.
     pub fn on_node(&mut self, from: NodeId, says: NodeSays) {
+        if self.turns_away(from, matches!(says, NodeSays::Joined(_))) {
+            return;
+        }
+        self.on_heartbeat(from);
         match says {
-            NodeSays::Joined(status) => {
-                let key = Bytes::copy_from_slice(&status.node.to_array());
-                self.keep(
-                    Table::Nodes,
-                    key,
-                    Some(prost::Message::encode_to_vec(&*status).into()),
-                );
-                if status.is_head {
-                    self.head = Some(from);
-                }
-                self.nodes.insert(from, *status);
-                if self.watches_nodes {
-                    self.say(from, watch_resources(true));
-                }
-                self.place_waiting_groups();
-            }
+            NodeSays::Joined(status) => self.node_joined(from, *status),
             NodeSays::DriverJoined {
                 driver,
                 description,
             } => {
                 self.homes.insert(driver.worker, from);
-                self.driver_joined(driver.worker, *description);
+                self.driver_joined(driver, *description);
             }
             NodeSays::ClientSaid { client, message } => {
                 if !self.gone.contains(&client) {
@@ -178,7 +214,7 @@ impl Control {
                 incarnation,
                 reason,
             } => {
-                self.actor_pending(actor, incarnation, reason);
+                self.actor_pending(from, actor, incarnation, reason);
             }
             NodeSays::ActorPlaced {
                 actor,
@@ -186,14 +222,14 @@ impl Control {
                 address,
                 pid,
             } => {
-                self.actor_placed(actor, incarnation, address, pid);
+                self.actor_placed(from, actor, incarnation, address, pid);
             }
             NodeSays::ActorEnded {
                 actor,
                 incarnation,
                 cause,
             } => {
-                self.actor_ended(actor, incarnation, *cause);
+                self.actor_ended(from, actor, incarnation, *cause);
             }
             NodeSays::BundlesPrepared {
                 group,
@@ -203,7 +239,10 @@ impl Control {
             } => {
                 self.bundles_prepared(from, group, attempt, is_granted, available);
             }
-            NodeSays::ActorRecalled { .. } | NodeSays::Drained => {}
+            NodeSays::ActorRecalled { actor, incarnation } => {
+                self.actor_recalled(from, actor, incarnation);
+            }
+            NodeSays::Drained => self.drained(from),
             NodeSays::Available { available } => self.resources_available(from, available),
             NodeSays::GroupWanted { group } => self.group_wanted(from, group),
             NodeSays::Reported {
@@ -211,7 +250,7 @@ impl Control {
                 node,
                 demands,
             } => {
-                self.reported(request, *node, demands);
+                self.reported(from, request, *node, demands);
             }
         }
     }
@@ -242,6 +281,7 @@ impl Control {
             Message::RemoveGroup(remove) => self.remove_group(remove.group),
             Message::SubscribeGroup(subscribe) => self.subscribe_group(client, subscribe.group),
             Message::GroupsRequest(request) => self.list_groups(client, &request),
+            Message::DrainNode(drain) => self.drain_node(client, drain),
             Message::JobRequest(request) => self.describe_job(client, &request),
             other => tracing::warn!(message = other.name(), "message is not control's business"),
         }
@@ -256,18 +296,15 @@ impl Control {
         self.say(*home, ControlSays::Tell { client, message });
     }
 
+    /// Says something to a node; a dead one has no ears.
     fn say(&mut self, node: NodeId, says: ControlSays) {
+        if self.nodes.get(&node).is_some_and(Member::is_dead) {
+            return;
+        }
         self.effects.push(Effect::Say { node, says });
     }
 
     fn keep(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
         self.effects.push(Effect::Keep(Write { table, key, value }));
-    }
-}
-
-fn watch_resources(is_on: bool) -> ControlSays {
-    ControlSays::WatchResources {
-        is_on,
-        with_decreases: false,
     }
 }

@@ -17,6 +17,9 @@ pub struct ActorRecord {
     /// Why its last life ended.
     #[prost(message, optional, tag = "4")]
     pub cause: Option<DeathCause>,
+    /// Restarts that do not count.
+    #[prost(uint32, tag = "5")]
+    pub preempted: u32,
 }
 
 /// A placement group as it is written to storage.

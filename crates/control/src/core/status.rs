@@ -1,41 +1,108 @@
-//! The state of the cluster, for people.
+//! The state of the cluster, for people: every node reports, and what is late is left out.
 
 use whipray_proto::link::ControlSays;
 use whipray_proto::messages::cluster::{ActorStatus, NodeStatus, PendingDemand, StatusReply};
-use whipray_proto::{Resources, WorkerId};
+use whipray_proto::{NodeId, Resources, WorkerId, limits};
 
 use super::Control;
 use super::groups::Group;
+use super::health::micros;
+use super::membership::Member;
 
-/// A question that waits for the node's report.
-#[derive(Clone, Copy, Debug)]
+/// A question that waits for the reports of nodes.
+#[derive(Clone, Debug)]
 pub struct StatusQuestion {
     pub client: WorkerId,
     request: u64,
+    unheard: Vec<NodeId>,
+    demands: Vec<PendingDemand>,
+    deadline_us: u64,
 }
 
 impl Control {
     pub(super) fn ask_status(&mut self, client: WorkerId, request: u64) {
         self.last_question += 1;
-        self.questions
-            .insert(self.last_question, StatusQuestion { client, request });
+        let unheard = self.alive_nodes();
+        let question = StatusQuestion {
+            client,
+            request,
+            unheard: unheard.clone(),
+            demands: Vec::new(),
+            deadline_us: self.now_us.saturating_add(micros(limits::STATUS_WAIT)),
+        };
         let request = self.last_question;
-        for node in self.alive_nodes() {
+        self.questions.insert(request, question);
+        for node in unheard {
             self.say(node, ControlSays::Report { request });
         }
+        self.answer_if_heard(request);
     }
 
     pub(super) fn reported(
         &mut self,
+        node: NodeId,
         question: u64,
-        node: NodeStatus,
-        mut demands: Vec<PendingDemand>,
+        status: NodeStatus,
+        demands: Vec<PendingDemand>,
     ) {
-        self.nodes.insert(node.node, node);
+        let available = status.available.clone();
+        if let Some(member) = self.nodes.get_mut(&node) {
+            let known = std::mem::take(&mut member.status.available);
+            member.status = NodeStatus {
+                available: known,
+                ..status
+            };
+        }
+        self.note_available(node, available);
+        if let Some(entry) = self.questions.get_mut(&question) {
+            entry.unheard.retain(|unheard| *unheard != node);
+            entry.demands.extend(demands);
+        }
+        self.answer_if_heard(question);
+    }
+
+    /// A node is dead: nobody waits for its report.
+    pub(super) fn reports_without(&mut self, node: NodeId) {
+        for question in self.questions.values_mut() {
+            question.unheard.retain(|unheard| *unheard != node);
+        }
+        let mut questions: Vec<u64> = self.questions.keys().copied().collect();
+        questions.sort_unstable();
+        for question in questions {
+            self.answer_if_heard(question);
+        }
+    }
+
+    /// Answers the questions that have waited long enough.
+    pub(super) fn answer_late_questions(&mut self) {
+        let late = self.questions.iter();
+        let late = late.filter(|(_, question)| question.deadline_us <= self.now_us);
+        let mut late: Vec<u64> = late.map(|(question, _)| *question).collect();
+        late.sort_unstable();
+        for question in late {
+            self.answer_status(question);
+        }
+    }
+
+    pub(super) fn next_answer_us(&self) -> Option<u64> {
+        let questions = self.questions.values();
+        questions.map(|question| question.deadline_us).min()
+    }
+
+    fn answer_if_heard(&mut self, question: u64) {
+        let entry = self.questions.get(&question);
+        if entry.is_some_and(|entry| entry.unheard.is_empty()) {
+            self.answer_status(question);
+        }
+    }
+
+    fn answer_status(&mut self, question: u64) {
         let Some(question) = self.questions.remove(&question) else {
             return;
         };
+        let mut demands = question.demands;
         demands.extend(self.pending_groups().into_iter().map(pending_group));
+        demands.extend(self.pending_actors());
         let mut actors: Vec<ActorStatus> = self
             .actors
             .values()
@@ -47,7 +114,7 @@ impl Control {
         jobs.sort_unstable_by_key(|job| job.job);
         let reply = StatusReply {
             request: question.request,
-            nodes: self.nodes.values().cloned().collect(),
+            nodes: self.nodes.values().map(Member::shown).collect(),
             demands,
             actors,
             jobs,

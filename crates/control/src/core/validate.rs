@@ -7,8 +7,14 @@
 //! - CT-5: nobody waits for an actor that exists.
 //! - CT-6: the name of a placement group belongs to one that is not removed.
 //! - CT-7: a group waits for room exactly where it says so, and nobody waits for one that exists.
+//! - CT-8: those who wait for a process stand in the line, and nobody else.
+//! - CT-9: nothing that lives is on a node that is dead: no process, no actor, no bundle.
+//! - CT-10: what a node has promised to an actor, the actor knows of; and dead ones keep nothing.
+
+use whipray_proto::{ActorId, NodeId};
 
 use super::Control;
+use super::actors::Life;
 use super::groups::Standing;
 
 impl Control {
@@ -47,6 +53,8 @@ impl Control {
             }
         }
         self.validate_groups()?;
+        self.validate_line()?;
+        self.validate_nodes()?;
         let dead = self.actors.values().filter(|actor| actor.is_dead()).count();
         if dead != self.graveyard.len() {
             let buried = self.graveyard.len();
@@ -62,6 +70,55 @@ impl Control {
             Some(actor) => Err(format!("CT-5: {actor} exists, and is waited for")),
             None => Ok(()),
         }
+    }
+
+    fn validate_line(&self) -> Result<(), String> {
+        for (actor, entry) in &self.actors {
+            let waits = entry.is_complete && matches!(entry.life, Life::WaitsForProcess { .. });
+            let place = entry.turn.and_then(|turn| self.line.get(&turn));
+            if waits != (place == Some(actor)) {
+                return Err(format!("CT-8: {actor} waits without need, or unseen"));
+            }
+            let by = entry.promised_by.and_then(|node| self.nodes.get(&node));
+            if entry.promised_by.is_some() && by.is_none_or(|member| member.is_dead()) {
+                return Err(format!("CT-10: {actor} has a promise of a dead node"));
+            }
+        }
+        match self
+            .line
+            .values()
+            .find(|actor| !self.actors.contains_key(*actor))
+        {
+            Some(actor) => Err(format!("CT-8: {actor} is in the line, and is not there")),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_nodes(&self) -> Result<(), String> {
+        let is_dead = |node: &NodeId| self.nodes.get(node).is_some_and(|member| member.is_dead());
+        if let Some((process, node)) = self.homes.iter().find(|(_, node)| is_dead(node)) {
+            return Err(format!("CT-9: {process} lives on {node}, which is dead"));
+        }
+        let mut alive = self.actors.values().filter(|actor| !actor.is_dead());
+        if let Some(actor) = alive.find(|actor| actor.node.as_ref().is_some_and(is_dead)) {
+            return Err(format!("CT-9: {} is on a dead node", actor.spec.actor));
+        }
+        for (group, entry) in &self.groups {
+            let mut places = entry.nodes.iter().flatten();
+            if entry.standing != Standing::Removed && places.any(is_dead) {
+                return Err(format!("CT-9: {group} has a bundle on a dead node"));
+            }
+        }
+        for (node, member) in &self.nodes {
+            let is_known = |actor: &ActorId| {
+                let entry = self.actors.get(actor);
+                entry.is_some_and(|entry| entry.promised_by == Some(*node))
+            };
+            if !member.promised.keys().all(is_known) {
+                return Err(format!("CT-10: {node} has promised what nobody knows of"));
+            }
+        }
+        Ok(())
     }
 
     fn validate_groups(&self) -> Result<(), String> {

@@ -105,6 +105,26 @@ pub struct NodeStatus {
     /// Where metrics can be fetched; zero while nowhere.
     #[prost(uint32, tag = "20")]
     pub metrics_port: u32,
+    /// A [`NodeState`](crate::link::NodeState), filled in by control.
+    #[prost(enumeration = "crate::link::NodeState", tag = "21")]
+    pub state: i32,
+    /// Why it is dead, as a sentence.
+    #[prost(string, tag = "22")]
+    pub death: String,
+    /// The same as a [`NodeEnd`].
+    #[prost(enumeration = "NodeEnd", tag = "23")]
+    pub end: i32,
+}
+
+/// How a node came to its end, with Ray's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum NodeEnd {
+    Unspecified = 0,
+    Expected = 1,
+    Unexpected = 2,
+    DrainedForPreemption = 3,
+    DrainedIdle = 4,
 }
 
 /// What is reserved for one bundle of a placement group.

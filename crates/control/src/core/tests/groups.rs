@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 
 use proptest::prelude::*;
 use whipray_proto::Resources;
+use whipray_proto::messages::cluster::NodeEnd;
 use whipray_proto::messages::placement::{CreateGroup, GroupsRequest, RemoveGroup, SubscribeGroup};
 use whipray_proto::resources::CPU;
 use whipray_proto::scheduling::{BundleSpec, GroupSpec, GroupState, GroupStrategy};
@@ -65,7 +66,9 @@ impl Cluster {
         let node = NodeId::from_array([number; 28]);
         self.nodes.remove(&node);
         self.silent.remove(&node);
-        self.stage.control.node_lost(node);
+        self.stage
+            .control
+            .node_lost(node, "was lost", NodeEnd::Unexpected);
         self.stage.take_in();
         self.settle();
     }

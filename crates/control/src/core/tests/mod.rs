@@ -6,6 +6,7 @@ mod jobs;
 mod key_values;
 
 use whipray_proto::link::{ControlSays, NodeSays};
+use whipray_proto::messages::cluster::NodeStatus;
 use whipray_proto::messages::session::JobDescription;
 use whipray_proto::object::WorkerAddress;
 use whipray_proto::{ActorId, ActorSpec, DeathCause, DeathKind, JobId, Message, NodeId, WorkerId};

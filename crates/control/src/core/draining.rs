@@ -1,0 +1,133 @@
+//! Nodes that are to leave: they finish what they have, and go when nothing is left or their time
+//! is over.
+
+use whipray_proto::link::ControlSays;
+use whipray_proto::messages::cluster::NodeEnd;
+use whipray_proto::messages::draining::{DrainNode, DrainReason, NodeDrained};
+use whipray_proto::{NodeId, WorkerId};
+
+use super::Control;
+
+/// Why a node is to go, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    reason: DrainReason,
+    text: String,
+    deadline_us: Option<u64>,
+}
+
+impl Drain {
+    fn end(&self) -> NodeEnd {
+        match self.reason {
+            DrainReason::Preemption => NodeEnd::DrainedForPreemption,
+            DrainReason::Idle => NodeEnd::DrainedIdle,
+            DrainReason::Unspecified => NodeEnd::Expected,
+        }
+    }
+}
+
+impl Control {
+    pub(super) fn drain_node(&mut self, client: WorkerId, asked: DrainNode) {
+        let request = asked.request;
+        let rejection = self.why_not_drained(&asked).unwrap_or_default();
+        let is_accepted = rejection.is_empty();
+        if is_accepted {
+            self.start_drain(&asked);
+        }
+        self.tell(
+            client,
+            NodeDrained {
+                request,
+                is_accepted,
+                rejection,
+            },
+        );
+    }
+
+    fn why_not_drained(&self, asked: &DrainNode) -> Option<String> {
+        if Some(asked.node) == self.head {
+            return Some(
+                "the head's node cannot be drained: it holds the state of the cluster".to_owned(),
+            );
+        }
+        // One that is not there any more is as good as drained.
+        let member = self
+            .nodes
+            .get(&asked.node)
+            .filter(|member| !member.is_dead())?;
+        if asked.reason() != DrainReason::Idle {
+            return None;
+        }
+        let actors = self.actors.values();
+        let actors = actors.filter(|actor| !actor.is_dead() && actor.node == Some(asked.node));
+        let actors = actors.count();
+        let mut used = member.status.total.clone();
+        used.subtract(&member.status.available);
+        used.amounts.retain(|_, units| *units > 0);
+        let mut busy = Vec::new();
+        if actors > 0 {
+            busy.push(format!("{actors} actors are there"));
+        }
+        if !used.is_empty() {
+            busy.push(format!("{} is in use", used.describe()));
+        }
+        (!busy.is_empty()).then(|| format!("the node is not idle: {}", busy.join(", and ")))
+    }
+
+    fn start_drain(&mut self, asked: &DrainNode) {
+        let node = asked.node;
+        let Some(member) = self.nodes.get_mut(&node).filter(|member| !member.is_dead()) else {
+            return;
+        };
+        let text = match (asked.reason_message.as_str(), asked.reason()) {
+            ("", DrainReason::Idle) => "it was idle".to_owned(),
+            ("", DrainReason::Preemption) => "its machine is taken away".to_owned(),
+            ("", DrainReason::Unspecified) => "on request".to_owned(),
+            (text, _) => text.to_owned(),
+        };
+        let after_us = asked.deadline_ms.saturating_mul(1000);
+        member.drain = Some(Drain {
+            reason: asked.reason(),
+            text: text.clone(),
+            deadline_us: (after_us > 0).then(|| self.now_us.saturating_add(after_us)),
+        });
+        tracing::info!(%node, reason = text, "node is drained");
+        self.node_changed(node);
+        let drain = ControlSays::Drain {
+            reason: text,
+            deadline_us: after_us,
+        };
+        self.say(node, drain);
+        self.recall_actors_of(node);
+    }
+
+    /// Nothing that would have to end first runs on a node any more.
+    pub(super) fn drained(&mut self, node: NodeId) {
+        let member = self.nodes.get(&node);
+        let Some(drain) = member.and_then(|member| member.drain.clone()) else {
+            return;
+        };
+        self.node_lost(node, &format!("was drained: {}", drain.text), drain.end());
+    }
+
+    /// Gives up the nodes whose time to drain is over.
+    pub(super) fn end_drains(&mut self) {
+        let late = |member: &super::membership::Member| {
+            let deadline = member.drain.as_ref().and_then(|drain| drain.deadline_us);
+            !member.is_dead() && deadline.is_some_and(|deadline| deadline <= self.now_us)
+        };
+        let late = self.nodes.iter().filter(|(_, member)| late(member));
+        let late: Vec<NodeId> = late.map(|(node, _)| *node).collect();
+        for node in late {
+            self.drained(node);
+        }
+    }
+
+    /// When the time of the first node is over.
+    pub(super) fn next_drain_us(&self) -> Option<u64> {
+        let alive = self.nodes.values().filter(|member| !member.is_dead());
+        alive
+            .filter_map(|member| member.drain.as_ref()?.deadline_us)
+            .min()
+    }
+}
