@@ -1,7 +1,7 @@
 //! Silence of nodes.
 //!
 //! It is counted in control's own time awake: of the time between two looks no more counts than
-//! there should be. So a head that was stopped for a minute does not take its own pause for one of
+//! twice what there should be. So a head that was stopped for a minute does not take its own pause for one of
 //! the nodes, whose signs of life wait in its sockets.
 
 use std::time::Duration;
@@ -100,7 +100,8 @@ impl Control {
         let watchfulness = &mut self.watchfulness;
         if let Some(looked_us) = watchfulness.looked_us {
             let passed_us = self.now_us.saturating_sub(looked_us);
-            watchfulness.awake_us += passed_us.min(watchfulness.tick_us());
+            // A loop with much to do looks a little late.
+            watchfulness.awake_us += passed_us.min(2 * watchfulness.tick_us());
         }
         watchfulness.looked_us = Some(self.now_us);
         let (settings, awake_us) = (watchfulness.settings, watchfulness.awake_us);

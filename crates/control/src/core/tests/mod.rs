@@ -1,15 +1,23 @@
 //! Stories of a cluster: what is said to control, and what it says. [`Stage`] plays the nodes.
 
 mod actors;
+mod actors_over_nodes;
+mod draining;
 mod groups;
 mod jobs;
 mod key_values;
+mod membership;
 
-use whipray_proto::link::{ControlSays, NodeSays};
+use std::time::Duration;
+
+use whipray_proto::link::{ControlSays, NodeNews, NodeSays};
 use whipray_proto::messages::cluster::NodeStatus;
 use whipray_proto::messages::session::JobDescription;
 use whipray_proto::object::WorkerAddress;
-use whipray_proto::{ActorId, ActorSpec, DeathCause, DeathKind, JobId, Message, NodeId, WorkerId};
+use whipray_proto::resources::CPU;
+use whipray_proto::{
+    ActorId, ActorSpec, DeathCause, DeathKind, JobId, Message, NodeId, Resources, WorkerId,
+};
 
 use super::*;
 use crate::storage::{MemoryStorage, Storage};
@@ -19,6 +27,7 @@ pub struct Stage {
     pub control: Control,
     pub storage: MemoryStorage,
     pub said: Vec<(NodeId, ControlSays)>,
+    pub now_us: u64,
 }
 
 /// The node with this number; number zero is the head's.
@@ -47,6 +56,7 @@ impl Stage {
             control: Control::new("1.0", "127.0.0.1:6379"),
             storage: MemoryStorage::default(),
             said: Vec::new(),
+            now_us: 0,
         }
     }
 
@@ -73,23 +83,99 @@ impl Stage {
         self.control.validate().unwrap();
     }
 
+    /// A node with so many CPUs joins.
+    pub fn join(&mut self, number: u8, cpus: f64) -> NodeId {
+        let total = Resources::none().with(CPU, cpus);
+        self.join_with(number, total)
+    }
+
+    pub fn join_with(&mut self, number: u8, total: Resources) -> NodeId {
+        let status = NodeStatus {
+            node: node(number),
+            alive: true,
+            is_head: number == 0,
+            ip: format!("10.0.0.{number}"),
+            available: total.clone(),
+            total,
+            ..NodeStatus::default()
+        };
+        self.on_node_from(node(number), NodeSays::Joined(Box::new(status)));
+        node(number)
+    }
+
+    /// A node says what it has left.
+    pub fn has_left(&mut self, number: u8, cpus: f64) {
+        let available = Resources::none().with(CPU, cpus);
+        self.on_node_from(node(number), NodeSays::Available { available });
+    }
+
+    /// So much time passes, in which these nodes are heard.
+    pub fn pass(&mut self, time: Duration, heard: &[u8]) {
+        let until_us = self.now_us + time.as_micros() as u64;
+        while self.now_us < until_us {
+            self.now_us = (self.now_us + 100_000).min(until_us);
+            self.control.set_time(self.now_us);
+            for number in heard {
+                self.control.on_heartbeat(node(*number));
+            }
+            if self
+                .control
+                .next_deadline()
+                .is_some_and(|deadline| deadline <= self.now_us)
+            {
+                self.control.on_time();
+            }
+            self.take_in();
+        }
+    }
+
+    /// Takes what a node was told, but for what is only passed on to clients.
+    pub fn orders_of(&mut self, number: u8) -> Vec<ControlSays> {
+        let mut orders = Vec::new();
+        self.said.retain(|(to, said)| {
+            let is_order = *to == node(number) && !matches!(said, ControlSays::Tell { .. });
+            if is_order {
+                orders.push(said.clone());
+            }
+            !is_order
+        });
+        orders
+    }
+
+    /// Takes what a node was told of the others.
+    pub fn news_of(&mut self, number: u8) -> Vec<NodeNews> {
+        let orders = self.orders_of(number).into_iter();
+        let news = orders.filter_map(|order| match order {
+            ControlSays::Nodes(news) => Some(news),
+            _ => None,
+        });
+        news.flatten().collect()
+    }
+
     pub fn say(&mut self, client: WorkerId, message: impl Into<Message>) {
         let message = Box::new(message.into());
         self.on_node(NodeSays::ClientSaid { client, message });
     }
 
     pub fn driver(&mut self) -> (WorkerId, JobId) {
+        self.driver_at(0)
+    }
+
+    /// A driver on this node.
+    pub fn driver_at(&mut self, number: u8) -> (WorkerId, JobId) {
         let driver = WorkerId::random();
-        self.on_node(NodeSays::DriverJoined {
+        let says = NodeSays::DriverJoined {
             driver: WorkerAddress {
                 worker: driver,
+                node: node(number),
                 ..WorkerAddress::default()
             },
             description: Box::new(JobDescription {
                 entrypoint: "main.py".to_owned(),
                 ..JobDescription::default()
             }),
-        });
+        };
+        self.on_node_from(node(number), says);
         let accepted = self.said.iter().rev().find_map(|(_, said)| match said {
             ControlSays::DriverAccepted {
                 driver: to,
