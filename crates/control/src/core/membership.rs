@@ -61,7 +61,7 @@ impl Member {
         NodeNews {
             node: status.node,
             state: self.state() as i32,
-            endpoint: status.endpoint.clone(),
+            endpoint: status.node_endpoint.clone(),
             ip: status.ip.clone(),
             total: status.total.clone(),
             available: status.available.clone(),

@@ -26,6 +26,7 @@ impl Node {
             ip: self.config.node_ip.clone(),
             hostname: self.config.hostname.clone(),
             endpoint: self.config.endpoint.clone(),
+            node_endpoint: self.config.node_endpoint.clone(),
             total: self.ledger.total().clone(),
             available: self.ledger.available().clone(),
             labels: self.config.labels.clone(),
@@ -39,6 +40,7 @@ impl Node {
             store_spilled_bytes: store.spilled_bytes,
             store_spilled_objects: store.spilled_objects,
             metrics_port: self.metrics.port().into(),
+            ..NodeStatus::default()
         }
     }
 

@@ -105,6 +105,9 @@ pub struct NodeStatus {
     /// Where metrics can be fetched; zero while nowhere.
     #[prost(uint32, tag = "20")]
     pub metrics_port: u32,
+    /// `tcp:host:port` by which other machines reach the node; empty where they cannot.
+    #[prost(string, tag = "24")]
+    pub node_endpoint: String,
     /// A [`NodeState`](crate::link::NodeState), filled in by control.
     #[prost(enumeration = "crate::link::NodeState", tag = "21")]
     pub state: i32,
