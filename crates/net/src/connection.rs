@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{
@@ -88,6 +88,27 @@ impl Connection {
         }
     }
 
+    /// A connection that another process has accepted and handed over, with what was read of it
+    /// there and not used.
+    ///
+    /// # Errors
+    /// The descriptor is no stream socket.
+    pub fn from_passed(socket: OwnedFd, early: &[u8]) -> io::Result<Self> {
+        if net::sockopt::socket_type(&socket)? != SocketType::STREAM {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        tune(&socket)?;
+        let mut connection = Self::from_socket(socket);
+        connection.input.extend_from_slice(early);
+        Ok(connection)
+    }
+
+    /// The socket, and what was read of it and is no message yet, to hand both over.
+    pub fn into_parts(self) -> (OwnedFd, Bytes) {
+        (self.socket, self.input.freeze())
+    }
+
     /// Connects; blocks while the other end's queue of connections is full.
     ///
     /// # Errors
@@ -107,8 +128,9 @@ impl Connection {
             }
             Endpoint::Tcp(address) => {
                 let stream = std::net::TcpStream::connect_timeout(address, limits::HELLO_WAIT)?;
-                stream.set_nodelay(true)?;
-                stream.into()
+                let socket = stream.into();
+                tune(&socket)?;
+                socket
             }
         };
         rustix::io::ioctl_fionbio(&socket, true)?;
@@ -132,8 +154,19 @@ impl Connection {
         net::sockopt::set_tcp_nodelay(&socket, true)?;
         notice_silence(&socket, silence)?;
         match net::connect(&socket, address) {
-            Ok(()) | Err(Errno::INPROGRESS) => Ok(Self::from_socket(socket)),
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(Self::from_socket(socket)),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// [`Self::connect`] for a peer: without waiting for the answer of another machine.
+    ///
+    /// # Errors
+    /// Nobody listens there, as far as that is known at once.
+    pub fn begin_connect(endpoint: &Endpoint) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Unix(_) => Self::connect(endpoint),
+            Endpoint::Tcp(address) => Self::begin(address, limits::PEER_SILENCE),
         }
     }
 
@@ -251,7 +284,9 @@ impl Connection {
     /// The socket failed. An end of the connection is no error but an outcome.
     pub fn read(&mut self) -> Result<ReadOutcome, ConnectionError> {
         let mut total = 0;
-        while total < READ_BYTES {
+        // Of whoever has not said hello no more is taken in than a hello has: it may be handed over.
+        let most = READ_BYTES.min(self.frame_limit_bytes.max(1));
+        while total < most {
             self.make_room();
             let spare = self.input.capacity() - self.input.len();
             let count = match self.receive() {
@@ -263,9 +298,9 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             };
             total += count;
-            if count < spare {
+            if count < spare && !self.expects_descriptors {
                 // A stream socket that gave less than it could have has no more now; asking again
-                // would cost a system call per message.
+                // would cost a system call per message. (Descriptors cut the stream into pieces.)
                 return Ok(ReadOutcome::Drained);
             }
         }
@@ -365,6 +400,17 @@ impl Connection {
     }
 }
 
+/// Small messages must not wait for the acknowledgement of earlier ones, and a machine that does not
+/// answer any more is to be noticed. Nothing for a socket that is not TCP.
+pub(crate) fn tune(socket: &OwnedFd) -> io::Result<()> {
+    let family = net::sockopt::socket_domain(socket)?;
+    if family != AddressFamily::INET && family != AddressFamily::INET6 {
+        return Ok(());
+    }
+    net::sockopt::set_tcp_nodelay(socket, true)?;
+    notice_silence(socket, limits::PEER_SILENCE)
+}
+
 /// Keepalives and the time for acknowledgements, so that no silence lasts longer.
 fn notice_silence(socket: &OwnedFd, silence: Duration) -> io::Result<()> {
     let interval = (silence / 4).max(Duration::from_secs(1));
@@ -440,6 +486,54 @@ mod tests {
         left.flush()?;
         right.read()?;
         assert!(right.next_message().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_connection_that_nobody_takes_is_found_when_it_is_read() -> Result<(), ConnectionError> {
+        let nobody = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+            listener.local_addr()?
+        };
+        let Ok(mut connection) = Connection::begin_connect(&Endpoint::Tcp(nobody)) else {
+            return Ok(()); // The system knew it at once.
+        };
+        connection.queue(&goodbye("anybody?"));
+        let ended = connection.exchange(Duration::from_secs(60));
+        assert!(matches!(
+            ended,
+            Err(ConnectionError::Io(_) | ConnectionError::Closed)
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_written_before_a_connection_stands_arrives() -> Result<(), ConnectionError> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let mut left = Connection::begin_connect(&Endpoint::Tcp(listener.local_addr()?))?;
+        left.queue(&goodbye("early"));
+        let (stream, _) = listener.accept()?;
+        let mut right = Connection::from_passed(stream.into(), &[])?;
+        while !left.flush()? {}
+        assert_eq!(right.exchange(Duration::from_secs(60))?, goodbye("early"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_read_already_comes_first_after_a_hand_over() -> Result<(), ConnectionError> {
+        let (mut left, mut right) = Connection::pair()?;
+        left.queue(&goodbye("one"));
+        left.queue(&goodbye("two"));
+        left.flush()?;
+        right.read()?;
+        assert_eq!(right.next_message()?, Some(goodbye("one")));
+        let (socket, early) = right.into_parts();
+        left.queue(&goodbye("three"));
+        left.flush()?;
+        let mut right = Connection::from_passed(socket, &early)?;
+        assert_eq!(right.next_message()?, Some(goodbye("two")));
+        right.read()?;
+        assert_eq!(right.next_message()?, Some(goodbye("three")));
         Ok(())
     }
 

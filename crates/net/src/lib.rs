@@ -10,6 +10,7 @@ mod credentials;
 mod endpoint;
 mod http;
 mod listener;
+mod passing;
 mod poller;
 mod stream;
 
@@ -18,5 +19,6 @@ pub use credentials::same_token;
 pub use endpoint::{Endpoint, EndpointError, local_address_towards};
 pub use http::{HttpAnswer, HttpBounds, HttpDoor, HttpListener};
 pub use listener::Listener;
+pub use passing::pass_peer;
 pub use poller::{Interest, Poller, ReadyEvent, Waker};
 pub use stream::{ReceivingStream, SendingStream, StreamBroken};

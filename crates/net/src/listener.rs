@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::connection::Connection;
+use crate::connection::{self, Connection};
 use crate::credentials;
 use crate::endpoint::Endpoint;
 
@@ -76,8 +76,7 @@ impl Listener {
                         continue;
                     }
                     if !self.is_unix {
-                        // Small messages must not wait for the acknowledgement of earlier ones.
-                        net::sockopt::set_tcp_nodelay(&socket, true)?;
+                        connection::tune(&socket)?;
                     }
                     return Ok(Some(Connection::from_socket(socket)));
                 }
