@@ -236,3 +236,13 @@ pub const STATUS_WAIT: Duration = Duration::from_secs(2);
 
 /// Dead nodes that people can still look at.
 pub const DEAD_NODES_REMEMBERED: usize = 1000;
+
+/// How long the machine of a peer may be silent until the connection counts as lost: longer than until
+/// a node is dead, since that is the news that matters.
+pub const PEER_SILENCE: Duration = Duration::from_secs(30);
+
+/// How long the news of the death of a process on another machine waits for the end of what it said.
+pub const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
+
+/// Arguments on other nodes that are worth to run a task there, in bytes.
+pub const LOCALITY_BYTES: u64 = 1 << 20;

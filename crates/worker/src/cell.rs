@@ -253,6 +253,15 @@ impl ObjectCell {
         state.view = Weak::new();
     }
 
+    /// Another copy of the value is the one to read from now on.
+    pub fn relocate(&self, location: SharedLocation) {
+        if let Held::Other(value) = &mut self.state.lock().value
+            && value.shared.is_some()
+        {
+            value.shared = Some(location);
+        }
+    }
+
     /// The copy of this process's own goes; the value may be lost with it.
     pub fn drop_own_view(&self) -> Option<Arc<SharedView>> {
         self.state.lock().own_view.take()

@@ -120,6 +120,7 @@ fn an_object_is_written_by_one_and_read_by_another() -> TestResult {
             objects: vec![id],
             locations: Vec::new(),
             owners: Vec::new(),
+            sizes: Vec::new(),
         })?;
         let answer = reader.await_message(|message| match message {
             Message::ObjectsPinned(pinned) => Some(pinned.objects),

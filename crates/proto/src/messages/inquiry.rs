@@ -117,6 +117,9 @@ pub struct ProcessReport {
     /// Tasks that it owned and that are through, the newest ones, in the order of their ends.
     #[prost(message, repeated, tag = "14")]
     pub ended: Vec<EndedReport>,
+    /// Where it runs.
+    #[prost(message, required, tag = "15")]
+    pub node: NodeId,
 }
 
 /// One object that a process refers to.
@@ -156,6 +159,9 @@ pub struct ObjectReport {
     /// Where it was made, where that is recorded.
     #[prost(string, tag = "13")]
     pub call_site: String,
+    /// The nodes that have its value in shared memory, as far as the process knows.
+    #[prost(message, repeated, tag = "14")]
+    pub nodes: Vec<NodeId>,
 }
 
 /// Where a task of its owner stands.

@@ -79,6 +79,9 @@ pub struct PinObjects {
     /// `locations`.
     #[prost(message, repeated, tag = "4")]
     pub owners: Vec<WorkerId>,
+    /// For each object its size in bytes, so that the store can make room; empty with `locations`.
+    #[prost(uint64, repeated, tag = "5")]
+    pub sizes: Vec<u64>,
 }
 
 /// One pinned object.
@@ -197,6 +200,9 @@ pub struct Registrations {
     pub registrar: WorkerId,
     #[prost(uint32, tag = "2")]
     pub count: u32,
+    /// The node of the registrar.
+    #[prost(message, required, tag = "3")]
+    pub node: NodeId,
 }
 
 /// Reader to owner: there is a further copy of this object.

@@ -101,31 +101,25 @@ fn map(
     connection: &Connection,
     arguments: &[Argument],
 ) -> Result<Vec<Arc<SharedView>>, Unready> {
-    let is_shared = |argument: &&Argument| {
+    let is_shared = |argument: &Argument| {
         argument
             .value
             .as_ref()
             .is_some_and(|value| value.shared.is_some())
     };
-    let objects: Vec<ObjectId> = arguments
-        .iter()
-        .filter(is_shared)
-        .filter_map(|argument| argument.object)
-        .collect();
-    if objects.is_empty() {
+    if !arguments.iter().any(is_shared) {
         return Ok(Vec::new());
     }
-    let views = py
-        .detach(|| connection.runtime.map_objects(&objects))
+    let mapped = py
+        .detach(|| connection.runtime.map_arguments(arguments))
         .map_err(|failure| Unready::Dependency(hooks::failure(py, &failure)))?;
-    let lost: Vec<ObjectId> = objects
+    let lost: Vec<ObjectId> = mapped
         .iter()
-        .zip(&views)
         .filter(|(_, view)| view.is_none())
         .map(|(object, _)| *object)
         .collect();
     if lost.is_empty() {
-        Ok(views.into_iter().flatten().collect())
+        Ok(mapped.into_iter().filter_map(|(_, view)| view).collect())
     } else {
         Err(Unready::Lost(lost))
     }

@@ -173,6 +173,7 @@ impl Process {
             objects: shared.clone(),
             locations: Vec::new(),
             owners: Vec::new(),
+            sizes: Vec::new(),
         };
         self.ask(
             frame,
@@ -299,6 +300,7 @@ impl Process {
                 objects: vec![object],
                 locations: Vec::new(),
                 owners: Vec::new(),
+                sizes: Vec::new(),
             };
             return self.ask(
                 frame,

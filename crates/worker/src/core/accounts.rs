@@ -18,6 +18,8 @@ use smallvec::SmallVec;
 use whipray_proto::WorkerId;
 use whipray_proto::messages::object::Registrations;
 
+use crate::core::party::Party;
+
 #[derive(Clone, Copy, Debug)]
 struct Account {
     borrower: WorkerId,
@@ -105,17 +107,18 @@ impl std::fmt::Debug for Accounts {
 #[derive(Default, Debug)]
 pub(crate) struct Registered {
     by_owner: u32,
-    by_others: SmallVec<[(WorkerId, u32); 0]>,
+    by_others: SmallVec<[(Party, u32); 0]>,
 }
 
 impl Registered {
     /// Somebody registers us, or has done so.
-    pub fn add(&mut self, registrar: WorkerId, owner: &WorkerId) {
-        if registrar == *owner {
+    pub fn add(&mut self, registrar: Party, owner: &WorkerId) {
+        if registrar.worker == *owner {
             self.by_owner += 1;
             return;
         }
-        match self.by_others.iter_mut().find(|(by, _)| *by == registrar) {
+        let mut by_others = self.by_others.iter_mut();
+        match by_others.find(|(by, _)| by.worker == registrar.worker) {
             Some((_, count)) => *count += 1,
             None => self.by_others.push((registrar, 1)),
         }
@@ -123,12 +126,13 @@ impl Registered {
 
     /// Whether this process was to register us.
     pub fn is_by(&self, registrar: &WorkerId) -> bool {
-        self.by_others.iter().any(|(by, _)| by == registrar)
+        self.by_others.iter().any(|(by, _)| by.worker == *registrar)
     }
 
     /// How often this process, which is not the owner, registered us.
     pub fn count_by(&self, registrar: &WorkerId) -> u32 {
-        let its = self.by_others.iter().find(|(by, _)| by == registrar);
+        let mut by_others = self.by_others.iter();
+        let its = by_others.find(|(by, _)| by.worker == *registrar);
         its.map_or(0, |(_, count)| *count)
     }
 
@@ -139,7 +143,11 @@ impl Registered {
             return None;
         }
         let others = self.by_others.into_iter();
-        let others = others.map(|(registrar, count)| Registrations { registrar, count });
+        let others = others.map(|(by, count)| Registrations {
+            registrar: by.worker,
+            count,
+            node: by.node,
+        });
         Some((self.by_owner, others.collect()))
     }
 }

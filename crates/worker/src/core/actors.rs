@@ -11,9 +11,10 @@ use std::collections::VecDeque;
 use rustc_hash::{FxHashMap, FxHashSet};
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::actor::{ActorState, ActorUpdate, SubscribeActor};
-use whipray_proto::{ActorId, DeathCause, DeathKind, TaskId, WorkerAddress, WorkerId};
+use whipray_proto::{ActorId, DeathCause, DeathKind, NodeId, TaskId, WorkerAddress, WorkerId};
 
 use crate::core::cancelling::{Cancellation, cancelled};
+use crate::core::dead_nodes::DeadNodes;
 use crate::core::effect::Effect;
 use crate::core::report::CallPlace;
 use crate::core::tasks::TaskTable;
@@ -55,6 +56,17 @@ impl ActorClient {
         }
     }
 
+    /// The node of the process that it is, or was until its end was heard of.
+    fn node(&self) -> Option<NodeId> {
+        match &self.state {
+            ClientState::Alive(address)
+            | ClientState::Waiting {
+                lost: Some(address),
+            } => Some(address.node),
+            ClientState::Waiting { lost: None } | ClientState::Dead(_) => None,
+        }
+    }
+
     /// The process that it was, while the control's word on its end is awaited.
     fn lost(&self) -> Option<&WorkerId> {
         match &self.state {
@@ -74,6 +86,8 @@ pub struct ActorTable {
 /// What becomes of the calls that an actor's death met under way.
 #[derive(Default)]
 pub struct Interrupted {
+    /// Where they were under way.
+    pub node: Option<NodeId>,
     /// Calls that are tried again, in order.
     pub retried: Vec<TaskId>,
     pub failed: Vec<(TaskId, Failure)>,
@@ -300,11 +314,17 @@ impl ActorTable {
     }
 
     /// The control's word on an actor.
-    pub fn on_update(&mut self, update: &ActorUpdate, tasks: &mut TaskTable) -> Interrupted {
+    pub fn on_update(
+        &mut self,
+        update: &ActorUpdate,
+        dead_nodes: &DeadNodes,
+        tasks: &mut TaskTable,
+    ) -> Interrupted {
         let mut interrupted = Interrupted::default();
         let Some(client) = self.actors.get_mut(&update.actor) else {
             return interrupted;
         };
+        let node = client.node();
         if !update.class_name.is_empty() {
             client.class_name = update.class_name.clone();
         }
@@ -319,6 +339,10 @@ impl ActorTable {
                 let Some(address) = &update.address else {
                     return interrupted;
                 };
+                if dead_nodes.contains(&address.node) {
+                    // Old news: what becomes of it is on its way.
+                    return interrupted;
+                }
                 let is_same =
                     update.incarnation == client.incarnation && client.in_flight.is_empty();
                 client.incarnation = update.incarnation;
@@ -354,7 +378,21 @@ impl ActorTable {
                 client.state = ClientState::Dead(failure);
             }
         }
+        interrupted.node = node;
         interrupted
+    }
+
+    /// A node is gone: its actors do not live until the control says so again, and their calls wait
+    /// for its word.
+    pub fn on_node_died(&mut self, node: &NodeId) {
+        for client in self.actors.values_mut() {
+            if client.node().as_ref() == Some(node) {
+                client.state = ClientState::Waiting { lost: None };
+            }
+        }
+        let actors = &self.actors;
+        self.by_worker
+            .retain(|_, actor| actors.get(actor).is_some_and(|it| it.node().is_some()));
     }
 
     /// An actor that never came to be.

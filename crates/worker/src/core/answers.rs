@@ -8,6 +8,7 @@ use whipray_proto::{ObjectId, ObjectValue, TaskId, WorkerAddress, WorkerId};
 
 use crate::core::Core;
 use crate::core::effect::Effect;
+use crate::core::party::Party;
 use crate::core::tasks::Micros;
 
 impl Core {
@@ -31,7 +32,7 @@ impl Core {
         }
         let kept = self
             .objects
-            .keep(&ended.brought, caller.worker, &mut self.effects);
+            .keep(&ended.brought, Party::from(&caller), &mut self.effects);
         let is_own = caller.worker == self.me.worker;
         let returns = returns
             .into_iter()
@@ -65,7 +66,7 @@ impl Core {
     pub fn keep_constructor_references(&mut self, brought: &[ObjectId]) {
         let Some(kept) = self
             .objects
-            .keep(brought, self.me.worker, &mut self.effects)
+            .keep(brought, Party::from(&self.me), &mut self.effects)
         else {
             return;
         };

@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use whipray_proto::generator::GeneratorSpec;
 use whipray_proto::messages::execution::{CancelTask, PushTask, StreamTaken, TaskReplied};
 use whipray_proto::task::{TaskKind, TaskOutcome, TaskReply};
-use whipray_proto::{ObjectId, TaskId, WorkerAddress, WorkerId};
+use whipray_proto::{NodeId, ObjectId, TaskId, WorkerAddress, WorkerId};
 
 use crate::core::effect::Effect;
 use crate::core::sources::Source;
@@ -182,6 +182,23 @@ impl ExecutionQueue {
         {
             generator.wanted_from = message.taken;
         }
+    }
+
+    /// Whoever has tasks here and is on a node.
+    pub fn callers_on(&self, node: &NodeId) -> Vec<WorkerId> {
+        let queued = self.queue.iter().map(|queued| &queued.caller);
+        let running = self.running.values().map(|running| &running.caller);
+        let callers = queued.chain(running);
+        let callers = callers.filter(|caller| caller.node == *node);
+        let mut callers: Vec<WorkerId> = callers.map(|caller| caller.worker).collect();
+        callers.sort_unstable();
+        callers.dedup();
+        callers
+    }
+
+    /// The node of whoever has this task run here.
+    pub fn node_of_caller(&self, task: &TaskId) -> Option<NodeId> {
+        Some(self.running.get(task)?.caller.node)
     }
 
     /// A caller is gone: what it queued does not start any more, and nothing of what runs is for it.

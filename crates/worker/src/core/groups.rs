@@ -13,6 +13,7 @@ use whipray_proto::{ObjectId, ObjectValue, PlacementGroupId};
 
 use super::Core;
 use super::effect::Effect;
+use super::party::Party;
 use super::tasks::Micros;
 use crate::cell::ObjectCell;
 
@@ -136,7 +137,7 @@ impl Core {
     }
 
     fn complete_group_object(&mut self, object: ObjectId, value: ObjectValue, now: Micros) {
-        let me = self.me.worker;
+        let me = Party::from(&self.me);
         let waiting = self.objects.complete(object, value, me, &mut self.effects);
         self.on_dependencies(waiting, now);
     }

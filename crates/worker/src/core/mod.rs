@@ -8,16 +8,19 @@ mod accounts;
 pub mod actors;
 mod answers;
 pub mod cancelling;
+pub mod dead_nodes;
 pub mod effect;
 mod estimate;
 pub mod execution;
 pub mod groups;
 mod history;
 pub mod lineage;
+mod locality;
 pub mod metrics;
 pub mod objects;
 pub mod oom_retries;
 mod outcomes;
+pub mod party;
 mod rebuilding;
 pub mod report;
 pub mod sources;
@@ -26,6 +29,7 @@ mod submission;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
+pub mod tried;
 
 use std::sync::Arc;
 
@@ -34,14 +38,17 @@ use smallvec::SmallVec;
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::actor::ActorOutOfScope;
 use whipray_proto::messages::execution::TaskReplied;
+use whipray_proto::messages::object::CopyAdded;
 use whipray_proto::messages::session::Goodbye;
 use whipray_proto::task::ActorSpec;
 use whipray_proto::{
-    ActorId, LeaseId, Message, ObjectId, ObjectValue, References, TaskId, WorkerAddress, WorkerId,
+    ActorId, Assignment, DeathCause, LeaseId, Message, ObjectId, ObjectValue, References,
+    SharedLocation, TaskId, TaskSpec, WorkerAddress, WorkerId,
 };
 
 use self::actors::ActorTable;
 use self::cancelling::Cancellations;
+use self::dead_nodes::DeadNodes;
 use self::effect::{DriverEvent, Effect};
 use self::estimate::Durations;
 use self::execution::ExecutionQueue;
@@ -52,6 +59,7 @@ use self::objects::ObjectTable;
 use self::oom_retries::OomRetries;
 use self::streams::Stream;
 use self::tasks::{Micros, TaskTable};
+use self::tried::Tried;
 
 /// An argument as the core takes it: every object in it is referred to by the caller meanwhile.
 pub enum CoreArgument {
@@ -94,6 +102,9 @@ pub struct Core {
     pub lineage: Lineage,
     pub cancellations: Cancellations,
     pub oom_retries: OomRetries,
+    /// Nothing of what comes from these counts any more.
+    pub dead_nodes: DeadNodes,
+    tried: Tried,
     /// Actors whose constructors wait for objects, by the task of the constructor.
     creations: FxHashMap<TaskId, Creation>,
     /// What the constructors of our actors took, for as long as these may be started again.
@@ -123,6 +134,8 @@ impl Core {
             lineage: Lineage::default(),
             cancellations: Cancellations::default(),
             oom_retries: OomRetries::default(),
+            dead_nodes: DeadNodes::default(),
+            tried: Tried::default(),
             creations: FxHashMap::default(),
             creation_held: FxHashMap::default(),
             effects: Vec::new(),
@@ -214,19 +227,23 @@ impl Core {
             Message::ObjectReady(ready) => {
                 let waiting = self
                     .objects
-                    .on_object_ready(ready, from.worker, &mut self.effects);
+                    .on_object_ready(ready, from.into(), &mut self.effects);
                 self.on_dependencies(waiting, now);
             }
             Message::AddBorrower(add) => {
                 self.objects
-                    .on_add_borrower(add, from.worker, &mut self.effects);
+                    .on_add_borrower(add, from.into(), &mut self.effects);
             }
             Message::ConfirmBorrower(confirm) => {
                 self.objects
                     .on_confirm_borrower(confirm, from, &mut self.effects);
             }
             Message::RemoveBorrower(remove) => {
-                self.objects.on_remove_borrower(remove, &mut self.effects);
+                self.objects
+                    .on_remove_borrower(remove, from.into(), &mut self.effects);
+            }
+            Message::CopyAdded(added) if !self.dead_nodes.contains(&added.location.node) => {
+                self.objects.add_copy(&added.object, &added.location);
             }
             // A peer that says what only nodes say is of no interest.
             _ => {}
@@ -241,14 +258,8 @@ impl Core {
             Message::LeaseLost(lost) => self.on_lease_lost(lost, now),
             Message::ReclaimIdle(_) => self.tasks.on_reclaim(now, &mut self.effects),
             Message::LeasePending(pending) => self.on_pending(pending),
-            Message::WorkerDied(died) => {
-                let waiting =
-                    self.objects
-                        .on_worker_died(died.worker, &died.cause, &mut self.effects);
-                self.execution
-                    .on_caller_gone(&died.worker, &mut self.effects);
-                self.on_dependencies(waiting, now);
-            }
+            Message::WorkerDied(died) => self.on_worker_died(&died.worker, &died.cause, now),
+            Message::NodeDied(died) => self.on_node_died(&died.node, &died.cause, now),
             Message::LeaseRefused(refused) => self.on_refused(refused, now),
             Message::GroupUpdate(update) => self.on_group_update(&update, now),
             Message::ActorUpdate(update) => self.on_actor_update(&update, now),
@@ -262,6 +273,53 @@ impl Core {
             _ => {}
         }
         self.settle_releases();
+    }
+
+    /// A process that we watch is gone.
+    pub(super) fn on_worker_died(&mut self, worker: &WorkerId, cause: &DeathCause, now: Micros) {
+        let waiting = self
+            .objects
+            .on_worker_died(*worker, cause, &mut self.effects);
+        self.execution.on_caller_gone(worker, &mut self.effects);
+        self.on_dependencies(waiting, now);
+    }
+
+    /// The store of this node has fetched an object for us, of which `copied` is another copy: its
+    /// owner is to know.
+    pub fn on_fetched(&mut self, object: ObjectId, owner: &WorkerAddress, copied: &SharedLocation) {
+        let location = SharedLocation {
+            node: self.me.node,
+            ..*copied
+        };
+        if owner.worker == self.me.worker {
+            self.objects.add_copy(&object, &location);
+        } else {
+            let message = CopyAdded { object, location };
+            self.effects
+                .push(Effect::ToPeer(owner.clone(), message.into()));
+        }
+    }
+
+    /// The same where whoever asked for the object waits no more.
+    pub fn on_fetched_late(&mut self, object: ObjectId) {
+        let owner = self.objects.owner(&object).cloned();
+        let copied = self.objects.cell(&object).and_then(|cell| cell.location());
+        if let (Some(owner), Some(copied)) = (owner, copied) {
+            self.on_fetched(object, &owner, &copied);
+        }
+    }
+
+    /// What is to be sent with a task that is pushed to a worker: its spec, and with the first one of
+    /// a lease what the worker was given.
+    pub fn take_push(
+        &mut self,
+        to: &WorkerAddress,
+        task: &TaskId,
+    ) -> Option<(&TaskSpec, Option<Assignment>)> {
+        if self.objects.has_moved() {
+            self.place_arguments(task, &to.node);
+        }
+        self.tasks.take_push(&to.worker, task)
     }
 
     /// The node has too many idle workers. One that is of no use to anybody agrees; the node ends
@@ -333,9 +391,7 @@ impl Core {
     /// Called before output is written: what is told to the node once per batch.
     pub fn settle(&mut self) {
         self.tasks.update_targets(&mut self.effects);
-        if let Some(message) = self.objects.take_free_message() {
-            self.effects.push(Effect::ToNode(message));
-        }
+        self.objects.give_back(&mut self.effects);
     }
 
     /// Checks every invariant; for tests and the simulation.

@@ -2,14 +2,17 @@
 
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::actor::{ActorState, ActorUpdate};
-use whipray_proto::messages::lease::{LeaseGranted, LeaseLost, LeasePending, LeaseRefused};
+use whipray_proto::messages::lease::{
+    LeaseGranted, LeaseLost, LeasePending, LeaseRefused, LeaseReturn,
+};
 use whipray_proto::task::{TaskKind, TaskOutcome, TaskReply};
-use whipray_proto::{DeathCause, ObjectValue, References, TaskId, WorkerAddress};
+use whipray_proto::{DeathCause, NodeId, ObjectId, ObjectValue, References, TaskId, WorkerAddress};
 
 use crate::core::Core;
 use crate::core::cancelling::Cancellation;
 use crate::core::effect::{DriverEvent, Effect};
 use crate::core::history::{End, Run};
+use crate::core::party::Party;
 use crate::core::tasks::Micros;
 
 impl Core {
@@ -25,10 +28,13 @@ impl Core {
             if let Some(kept) = &late.kept {
                 self.objects.register_kept(kept, from, &mut self.effects);
             }
+            if self.tasks.tasks.contains_key(&late.task) {
+                self.note_try(late.task, from.node);
+            }
             for (index, value) in (1u32..).zip(&late.returns) {
                 let object = late.task.return_id(index);
                 self.objects
-                    .refuse(object, value, from.worker, &mut self.effects);
+                    .refuse(object, value, from.into(), &mut self.effects);
             }
         }
         for references in own {
@@ -74,23 +80,24 @@ impl Core {
         let run = Run::of(from.worker, &reply);
         match outcome {
             TaskOutcome::Returned | TaskOutcome::Raised => {
-                self.end(task, reply.returns, run, now);
+                self.end(task, reply.returns, from.into(), run, now);
             }
             TaskOutcome::RaisedRetryable => {
                 if self.retry(task, now) {
+                    self.note_try(task, from.node);
                     // Items of a generator may have come before the exception.
                     for value in &reply.returns {
                         self.objects
-                            .refuse_contained(value, from.worker, &mut self.effects);
+                            .refuse_contained(value, from.into(), &mut self.effects);
                     }
                 } else {
-                    self.end(task, reply.returns, run, now);
+                    self.end(task, reply.returns, from.into(), run, now);
                 }
             }
             // A task of the user's code that was interrupted has its traceback with it.
             TaskOutcome::Cancelled if !reply.returns.is_empty() => {
                 self.cancellations.note(task, Cancellation::Stopped);
-                self.finish(task, reply.returns, run, now);
+                self.finish(task, reply.returns, from.into(), run, now);
             }
             TaskOutcome::Cancelled => {
                 let has_run = reply.duration_us > 0;
@@ -115,12 +122,12 @@ impl Core {
     }
 
     /// A task of ours ended by itself; a cancel of it came too late.
-    fn end(&mut self, task: TaskId, returns: Vec<ObjectValue>, run: Run, now: Micros) {
+    fn end(&mut self, task: TaskId, returns: Vec<ObjectValue>, from: Party, run: Run, now: Micros) {
         let entry = self.tasks.tasks.get(&task);
         if entry.is_some_and(|entry| entry.is_cancelled) {
             self.cancellations.note(task, Cancellation::TooLate);
         }
-        self.finish(task, returns, run, now);
+        self.finish(task, returns, from, run, now);
     }
 
     /// Queues a task again; whether it had a retry left.
@@ -159,13 +166,14 @@ impl Core {
         &mut self,
         task: TaskId,
         returns: Vec<ObjectValue>,
+        from: Party,
         run: Run,
         now: Micros,
     ) {
         let Some(mut entry) = self.tasks.tasks.remove(&task) else {
             return;
         };
-        let from = run.worker.unwrap_or(self.me.worker);
+        let tried = self.tried.take(&task);
         let end = End::of(&returns);
         let mut any_shared = false;
         if let (Some(stream), Some(returned)) = (&entry.stream, returns.first()) {
@@ -175,7 +183,8 @@ impl Core {
             let object = task.return_id(index);
             // A try that met a death may have sealed a result before it could answer.
             let was_tried = entry.spec.attempt > 0 || value.failure.is_some();
-            if was_tried && value.shared.is_none() {
+            let node = value.shared.as_ref().map(|location| location.node);
+            if was_tried && node.is_none() {
                 self.objects.free_unknown(object);
             }
             if let Some(location) = &mut value.shared {
@@ -187,6 +196,9 @@ impl Core {
                 .complete(object, compact(value), from, &mut self.effects);
             if !waiting.is_empty() {
                 self.on_dependencies(waiting, now);
+            }
+            if was_tried {
+                self.free_earlier_tries(object, &tried, node);
             }
         }
         // What may run again needs its name.
@@ -206,6 +218,23 @@ impl Core {
         self.settle_releases();
     }
 
+    /// Earlier tries may have sealed an object on other nodes than the one whose copy counts now, if
+    /// there is one.
+    pub(super) fn free_earlier_tries(
+        &mut self,
+        object: ObjectId,
+        tried: &[NodeId],
+        now_at: Option<NodeId>,
+    ) {
+        let me = self.me.node;
+        let own = now_at.filter(|node| *node != me).map(|_| me);
+        for node in tried.iter().copied().chain(own) {
+            if now_at != Some(node) && !self.objects.has_copy_at(&object, &node) {
+                self.objects.free_at(object, node);
+            }
+        }
+    }
+
     /// A task ends with a failure of the engine in the place of each result.
     pub(super) fn fail(&mut self, task: TaskId, failure: Failure, now: Micros) {
         let Some(entry) = self.tasks.tasks.get(&task) else {
@@ -217,10 +246,25 @@ impl Core {
             ended_at_us: self.began_at_us + now,
             ..Run::default()
         };
-        self.finish(task, failures, run, now);
+        self.finish(task, failures, Party::from(&self.me), run, now);
+    }
+
+    /// A try of a task that is under way again may have left results on a node.
+    pub(super) fn note_try(&mut self, task: TaskId, node: NodeId) {
+        if node != self.me.node && !self.dead_nodes.contains(&node) {
+            self.tried.note(task, node);
+        }
     }
 
     pub(super) fn on_granted(&mut self, granted: LeaseGranted, now: Micros) {
+        if self.dead_nodes.contains(&granted.worker.node) {
+            let lease = granted.lease;
+            let returned = LeaseReturn {
+                lease,
+                end_worker: false,
+            };
+            return self.effects.push(Effect::ToNode(returned.into()));
+        }
         let class = self.tasks.on_granted(
             granted.class,
             granted.lease,
@@ -236,9 +280,14 @@ impl Core {
     }
 
     pub(super) fn on_lease_lost(&mut self, lost: LeaseLost, now: Micros) {
-        let Some((class, in_flight, has_begun)) = self.tasks.on_lost(&lost.lease) else {
+        let Some((class, in_flight, has_begun, node)) = self.tasks.on_lost(&lost.lease) else {
             return;
         };
+        if has_begun {
+            for task in &in_flight {
+                self.note_try(*task, node);
+            }
+        }
         // A worker runs its tasks one by one and in order: the first is the one that met the death.
         // The others had not started, unless answers were lost with the worker; they are pushed
         // again without being charged, but alone, so that the next death tells whose it is.
@@ -297,6 +346,7 @@ impl Core {
         };
         let kind = match cause.kind() {
             whipray_proto::DeathKind::OutOfMemory => FailureKind::OutOfMemory,
+            whipray_proto::DeathKind::NodeDied => FailureKind::NodeDied,
             _ => FailureKind::WorkerCrashed,
         };
         let message = format!(
@@ -329,7 +379,14 @@ impl Core {
     }
 
     pub(super) fn on_actor_update(&mut self, update: &ActorUpdate, now: Micros) {
-        let interrupted = self.actors.on_update(update, &mut self.tasks);
+        let interrupted = self
+            .actors
+            .on_update(update, &self.dead_nodes, &mut self.tasks);
+        for task in &interrupted.retried {
+            if let Some(node) = interrupted.node {
+                self.note_try(*task, node);
+            }
+        }
         for (task, failure) in interrupted.failed {
             self.fail(task, failure, now);
         }

@@ -10,7 +10,8 @@ use whipray_proto::{
 use crate::core::Core;
 use crate::core::cancelling::Cancellation;
 use crate::core::lineage::{Dropped, Kept, Unreconstructable};
-use crate::core::objects::{Rebuild, is_handle_object, is_put};
+use crate::core::objects::{Loss, Rebuild, is_handle_object, is_put};
+use crate::core::party::Party;
 use crate::core::tasks::{Micros, Task};
 
 impl Core {
@@ -112,30 +113,43 @@ impl Core {
         reason: &str,
         now: Micros,
     ) {
-        if !self.objects.is_ours(object) || !self.objects.is_at(object, location) {
-            return;
+        if self.objects.lose_copy(object, location) == Loss::Last {
+            self.objects.forget_value(object);
+            self.rebuild(*object, location.node, reason, now);
         }
-        self.objects.forget_value(object);
-        self.rebuild(*object, reason, now);
     }
 
-    /// A node is gone, and with it every copy that it had; leases on it are lost.
+    /// A node is gone, and with it its processes and every copy that it had; leases on it are lost.
+    /// What of this the daemon says one by one, too, changes nothing any more.
     pub fn on_node_died(&mut self, node: &NodeId, cause: &DeathCause, now: Micros) {
+        if !self.dead_nodes.insert(*node) {
+            return;
+        }
+        self.tried.on_node_died(node);
+        self.actors.on_node_died(node);
         // First the leases: what is made again must not be sent to their workers.
         for lease in self.tasks.leases_on(node) {
             let cause = cause.clone();
             let lost = LeaseLost { lease, cause };
             self.on_lease_lost(lost, now);
         }
+        let reason = cause.headline();
         for (object, location) in self.objects.of_node(node) {
-            self.on_lost(&object, &location, now);
+            self.on_lost_because(&object, &location, &reason, now);
         }
+        for worker in self.objects.watched_on(node) {
+            self.on_worker_died(&worker, cause, now);
+        }
+        for caller in self.execution.callers_on(node) {
+            self.execution.on_caller_gone(&caller, &mut self.effects);
+        }
+        self.objects.forget_node(node);
         self.settle_releases();
     }
 
     /// Runs the task of an object again whose value is not there, and those of the arguments that
     /// are not there either. Without recursion: chains of tasks may be long.
-    fn rebuild(&mut self, first: ObjectId, reason: &str, now: Micros) {
+    fn rebuild(&mut self, first: ObjectId, lost_at: NodeId, reason: &str, now: Micros) {
         let mut lost = vec![first];
         // What tasks used goes only once all that is to be made again is on its way.
         let mut uses = SmallVec::new();
@@ -145,15 +159,20 @@ impl Core {
             }
             match self.take_kept(&object) {
                 Ok(mut kept) => {
+                    if object == first {
+                        self.note_try(object.task(), lost_at);
+                    }
                     uses.extend(kept.take_uses());
                     self.run_again(kept.task, &mut lost, now);
                 }
                 Err(why) => {
                     // A copy that could not be read may be there all the same.
-                    self.objects.free_unknown(object);
+                    let me = self.me.node;
+                    let lost_at = if object == first { lost_at } else { me };
+                    self.objects.free_at(object, lost_at);
                     let reason = if object == first { reason } else { "" };
                     let failure = ObjectValue::failed(why.failure(&object, reason));
-                    let me = self.me.worker;
+                    let me = Party::from(&self.me);
                     let waiting = self
                         .objects
                         .complete(object, failure, me, &mut self.effects);

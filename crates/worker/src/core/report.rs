@@ -90,6 +90,7 @@ impl Core {
         let limit = request.limit as usize;
         let mut report = ProcessReport {
             worker: self.me.worker,
+            node: self.me.node,
             ..ProcessReport::default()
         };
         report.objects = self.report_objects(&subjects, limit);
@@ -159,6 +160,7 @@ impl Core {
             borrowers,
             is_pinned: entry.cell.view().is_some(),
             is_actor_handle: is_handle_object(&object),
+            nodes: self.objects.nodes_of(&object),
             call_site: self.objects.call_site(&object).to_owned(),
         }
     }

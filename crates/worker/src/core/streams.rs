@@ -27,12 +27,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use whipray_proto::generator::GeneratorSpec;
 use whipray_proto::messages::execution::{StreamItem, StreamTaken};
-use whipray_proto::{ObjectId, ObjectValue, References, TaskId, WorkerAddress, WorkerId};
+use whipray_proto::{ObjectId, ObjectValue, References, TaskId, WorkerAddress};
 
 use crate::cell::ObjectCell;
 use crate::core::Core;
 use crate::core::effect::Effect;
 use crate::core::outcomes::compact;
+use crate::core::party::Party;
 use crate::core::tasks::{Micros, Task};
 
 /// The serialized `None`, which stands for the whole of a stream.
@@ -224,7 +225,7 @@ impl Core {
         let object = task.return_id(GeneratorSpec::FIRST_ITEM.saturating_add(index));
         let Some(entry) = self.tasks.tasks.get(&task) else {
             self.objects
-                .refuse(object, &value, from.worker, &mut self.effects);
+                .refuse(object, &value, from.into(), &mut self.effects);
             return;
         };
         let current = entry.spec.attempt;
@@ -232,7 +233,7 @@ impl Core {
             // Of a try that was given up. Its memory is not freed: the present try may be about to
             // write an object of this very name, in whose favour it goes.
             self.objects
-                .refuse_contained(&value, from.worker, &mut self.effects);
+                .refuse_contained(&value, from.into(), &mut self.effects);
             return;
         };
         let mut state = stream.state.lock();
@@ -241,16 +242,20 @@ impl Core {
         }
         if state.is_closed || index != state.received {
             drop(state);
-            self.take_old_item(object, value, from.worker, now);
+            self.take_old_item(object, value, from.into(), now);
             return;
         }
         let awaited = state.awaited.take();
         drop(state);
         // An earlier try may have sealed the item before it died.
-        if attempt > 0 && value.shared.is_none() {
+        let node = value.shared.as_ref().map(|location| location.node);
+        if attempt > 0 && node.is_none() {
             self.objects.free_unknown(object);
         }
-        self.add_item(&stream, awaited, value, from.worker, now);
+        self.add_item(&stream, awaited, value, from.into(), now);
+        if attempt > 0 {
+            self.free_earlier_tries(object, &self.tried.nodes(&task), node);
+        }
         let owes_word = stream.state.lock().owes_word(stream.window);
         if owes_word {
             self.tell_taken(&stream);
@@ -258,7 +263,7 @@ impl Core {
     }
 
     /// An item that the stream has given out already: of use where its value was lost.
-    fn take_old_item(&mut self, object: ObjectId, value: ObjectValue, from: WorkerId, now: Micros) {
+    fn take_old_item(&mut self, object: ObjectId, value: ObjectValue, from: Party, now: Micros) {
         let is_missed = |cell: &Arc<ObjectCell>| !cell.is_ready();
         if self.objects.cell(&object).is_some_and(is_missed) {
             let waiting = self
@@ -276,7 +281,7 @@ impl Core {
         stream: &Stream,
         awaited: Option<Arc<ObjectCell>>,
         value: ObjectValue,
-        from: WorkerId,
+        from: Party,
         now: Micros,
     ) {
         let cell = awaited.unwrap_or_else(|| {
@@ -321,7 +326,7 @@ impl Core {
         &mut self,
         stream: &Stream,
         returned: &ObjectValue,
-        from: WorkerId,
+        from: Party,
         now: Micros,
     ) {
         if returned.is_error {
@@ -345,7 +350,7 @@ impl Core {
     }
 
     /// The task ends with an error behind the items that it has made.
-    fn fail_stream(&mut self, stream: &Stream, error: ObjectValue, from: WorkerId, now: Micros) {
+    fn fail_stream(&mut self, stream: &Stream, error: ObjectValue, from: Party, now: Micros) {
         let mut state = stream.state.lock();
         if state.is_closed {
             return;
@@ -392,7 +397,7 @@ impl Core {
     pub(super) fn fail_streams(&mut self, failure: &ObjectValue) {
         let tasks = self.tasks.tasks.values();
         let streams: Vec<_> = tasks.filter_map(|task| task.stream.clone()).collect();
-        let me = self.me.worker;
+        let me = Party::from(&self.me);
         for stream in streams {
             let has_ended = stream.state.lock().has_ended;
             if !has_ended {

@@ -174,7 +174,7 @@ impl Core {
 
     /// All objects of a task are there.
     pub(super) fn start(&mut self, task: TaskId, now: Micros) {
-        self.fill_arguments(task);
+        let is_any_shared = self.fill_arguments(task);
         if self.misses_arguments(task) {
             return;
         }
@@ -186,33 +186,43 @@ impl Core {
             self.actors.on_complete(&actor, task);
             self.actors.pump(&actor, &self.tasks, &mut self.effects);
         } else {
-            let class = entry.class;
+            let mut class = entry.class;
+            if is_any_shared {
+                class = self.choose_class(task);
+            }
             self.tasks.enqueue(task, false);
             self.tasks
                 .pump(class, &self.durations, now, &mut self.effects);
         }
     }
 
-    /// Puts the values of objects into the places of the arguments that they are.
-    pub(super) fn fill_arguments(&mut self, task: TaskId) {
+    /// Puts the values of objects into the places of the arguments that they are; whether any of
+    /// them lies in shared memory.
+    pub(super) fn fill_arguments(&mut self, task: TaskId) -> bool {
         let Some(entry) = self.tasks.tasks.get_mut(&task) else {
-            return;
+            return false;
         };
         let mut arguments = std::mem::take(&mut entry.spec.arguments);
-        self.fill(&mut arguments);
+        let is_any_shared = self.fill(&mut arguments);
         if let Some(entry) = self.tasks.tasks.get_mut(&task) {
             entry.spec.arguments = arguments;
         }
+        is_any_shared
     }
 
-    pub(super) fn fill(&self, arguments: &mut [Argument]) {
+    pub(super) fn fill(&self, arguments: &mut [Argument]) -> bool {
+        let mut is_any_shared = false;
         for argument in arguments {
-            if let Some(object) = &argument.object
-                && argument.value.is_none()
-            {
+            let Some(object) = &argument.object else {
+                continue;
+            };
+            if argument.value.is_none() {
                 argument.value = self.objects.cell(object).and_then(|cell| cell.value());
             }
+            let value = argument.value.as_ref();
+            is_any_shared |= value.is_some_and(|value| value.shared.is_some());
         }
+        is_any_shared
     }
 
     pub(super) fn on_dependencies(&mut self, waiting: Vec<TaskId>, now: Micros) {

@@ -94,6 +94,8 @@ pub struct Lease {
 
 struct Class {
     definition: SchedulingClass,
+    /// The class without a node to be near to: itself, where it names none.
+    base: u32,
     queue: VecDeque<TaskId>,
     leases: Vec<LeaseId>,
     target_sent: u32,
@@ -123,12 +125,36 @@ impl TaskTable {
         self.class_numbers.insert(definition.clone(), number);
         self.classes.push(Class {
             definition: definition.clone(),
+            base: number,
             queue: VecDeque::new(),
             leases: Vec::new(),
             target_sent: 0,
             outstanding: 0,
             example: String::new(),
         });
+        number
+    }
+
+    /// The class of tasks like those of `number` that are rather to run on a node, or anywhere. What
+    /// has a strategy says itself where it runs.
+    pub fn class_near(&mut self, number: u32, near: Option<NodeId>) -> u32 {
+        let Some(base) = self.classes.get(number as usize).map(|class| class.base) else {
+            return number;
+        };
+        let Some(definition) = self.classes.get(base as usize).map(|it| &it.definition) else {
+            return number;
+        };
+        if near.is_none() || definition.strategy.is_some() {
+            return base;
+        }
+        let definition = SchedulingClass {
+            near,
+            ..definition.clone()
+        };
+        let number = self.class(&definition);
+        if let Some(class) = self.classes.get_mut(number as usize) {
+            class.base = base;
+        }
         number
     }
 
@@ -513,9 +539,9 @@ impl TaskTable {
         !self.dirty.is_empty()
     }
 
-    /// The worker of a lease is dead: its class, what was pushed to it in order, and whether the
-    /// first of these may have begun. It cannot have where nothing was sent yet.
-    pub fn on_lost(&mut self, id: &LeaseId) -> Option<(u32, VecDeque<TaskId>, bool)> {
+    /// The worker of a lease is dead: its class, what was pushed to it in order, whether the first of
+    /// these may have begun, and its node. It cannot have begun where nothing was sent yet.
+    pub fn on_lost(&mut self, id: &LeaseId) -> Option<(u32, VecDeque<TaskId>, bool, NodeId)> {
         let lease = self.remove_lease(id)?;
         if let Some(class) = self.classes.get_mut(lease.class as usize) {
             class.outstanding = class
@@ -525,7 +551,8 @@ impl TaskTable {
         }
         self.dirty.push(lease.class);
         // The assignment goes with the first task.
-        Some((lease.class, lease.in_flight, lease.assignment.is_none()))
+        let has_begun = lease.assignment.is_none();
+        Some((lease.class, lease.in_flight, has_begun, lease.worker.node))
     }
 
     /// The node will never serve this class, and has forgotten it: its queued tasks are given back.

@@ -183,7 +183,7 @@ impl Runtime {
     /// The time until the core has something to do.
     pub(crate) fn time_left(&self) -> Duration {
         let state = self.state.lock();
-        match state.core.deadline() {
+        match state.deadline() {
             Some(deadline) => Duration::from_micros(deadline.saturating_sub(state.now())),
             None => Duration::from_secs(3600),
         }

@@ -7,9 +7,10 @@ use whipray_proto::failure::Failure;
 use whipray_proto::messages::actor::{ActorExiting, ActorStarted};
 use whipray_proto::messages::object::SealObject;
 use whipray_proto::{
-    ActorId, DeathCause, ObjectId, ObjectValue, SharedLocation, TaskId, WorkerAddress, WorkerId,
+    ActorId, DeathCause, ObjectId, ObjectValue, SharedLocation, TaskId, WorkerAddress,
 };
 
+use crate::core::party::Party;
 use crate::handle::ObjectHandle;
 use crate::shell::runtime::{
     FinishedTask, IncomingTask, NextWork, ReturnedValue, Runtime, WaitOutcome, Work,
@@ -81,9 +82,14 @@ impl Runtime {
     pub fn finish(&self, finished: FinishedTask) {
         let mut state = self.state.lock();
         let mut kept = Vec::new();
+        let node = state.core.execution.node_of_caller(&finished.task);
+        let owner = Party {
+            worker: finished.caller,
+            node: node.unwrap_or(self.address.node),
+        };
         let mut returns = Vec::with_capacity(finished.returns.len());
         for returned in finished.returns {
-            let (value, contained) = self.lower_returned(&mut state, returned, finished.caller);
+            let (value, contained) = self.lower_returned(&mut state, returned, owner);
             returns.push((value, contained.iter().map(ObjectHandle::id).collect()));
             kept.extend(contained);
         }
@@ -102,7 +108,7 @@ impl Runtime {
         &self,
         state: &mut State,
         returned: ReturnedValue,
-        owner: WorkerId,
+        owner: Party,
     ) -> (ObjectValue, Vec<ObjectHandle>) {
         match returned {
             ReturnedValue::Inline {
@@ -121,9 +127,9 @@ impl Runtime {
                 let (object, size) = writer.into_sealed();
                 let seal = SealObject {
                     object,
-                    owner,
+                    owner: owner.worker,
                     unpin: true,
-                    owner_node: None,
+                    owner_node: (owner.node != self.address.node).then_some(owner.node),
                 };
                 state.links.send_to_node(&seal.into(), true, &self.poller);
                 let location = SharedLocation {

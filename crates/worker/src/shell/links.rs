@@ -1,14 +1,18 @@
 //! The connections of this process: the node, peers, and strangers that have not said hello.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 use whipray_net::{
     Connection, ConnectionError, Endpoint, Interest, Listener, Poller, ReadOutcome, same_token,
 };
+use whipray_proto::messages::membership::PassedPeer;
 use whipray_proto::messages::session::PeerHello;
-use whipray_proto::{Message, PROTOCOL_VERSION, TaskSpec, WorkerAddress, WorkerId, limits};
+use whipray_proto::{Message, NodeId, PROTOCOL_VERSION, TaskSpec, WorkerAddress, WorkerId, limits};
+
+use crate::core::dead_nodes::DeadNodes;
 
 pub(crate) const WAKER_TOKEN: u64 = 0;
 pub(crate) const LISTENER_TOKEN: u64 = 1;
@@ -26,6 +30,8 @@ enum LinkKind {
 struct Link {
     connection: Connection,
     kind: LinkKind,
+    /// The peer is known to use this link.
+    has_spoken: bool,
     waits_for_room: bool,
     is_deferred: bool,
 }
@@ -34,6 +40,8 @@ struct Link {
 pub(crate) enum Incoming {
     Node(Message),
     Peer(WorkerAddress, Message),
+    /// A peer has connected anew, because the link that it had was lost on its side.
+    Reconnected(WorkerId),
 }
 
 /// The end of a link that mattered.
@@ -52,6 +60,7 @@ pub(crate) struct Links {
     peers: FxHashMap<WorkerId, usize>,
     /// Links whose output waits for company.
     deferred: Vec<usize>,
+    dead_nodes: DeadNodes,
     /// Links that ended while something was written to them.
     pub ended: Vec<Ended>,
 }
@@ -74,6 +83,7 @@ impl Links {
             node: None,
             peers: FxHashMap::default(),
             deferred: Vec::new(),
+            dead_nodes: DeadNodes::default(),
             ended: Vec::new(),
         };
         links.node = Some(links.insert(node, LinkKind::Node, poller)?);
@@ -98,6 +108,7 @@ impl Links {
         self.slots[slot] = Some(Link {
             connection,
             kind,
+            has_spoken: false,
             waits_for_room: false,
             is_deferred: false,
         });
@@ -113,6 +124,7 @@ impl Links {
         self.drop_silent_strangers(poller);
         while let Ok(Some(mut connection)) = self.listener.accept() {
             connection.set_frame_limit(limits::HELLO_FRAME_BYTES);
+            connection.expect_descriptors(true);
             // Out of descriptors: the stranger is dropped and sees the end of the connection.
             let _ = self.insert(
                 connection,
@@ -185,7 +197,7 @@ impl Links {
             return false;
         };
         let outcome = link.connection.read();
-        let is_whole = self.take_messages(slot, incoming);
+        let is_whole = self.take_messages(slot, poller, incoming);
         if !is_whole || !matches!(outcome, Ok(ReadOutcome::Drained | ReadOutcome::More)) {
             self.remove(slot, poller);
             return false;
@@ -220,14 +232,19 @@ impl Links {
 
     /// Messages that the node sent right behind its welcome: they were read with it, and no event
     /// of the poller will tell of them.
-    pub fn take_early(&mut self, incoming: &mut Vec<Incoming>) {
+    pub fn take_early(&mut self, poller: &Poller, incoming: &mut Vec<Incoming>) {
         if let Some(slot) = self.node {
-            self.take_messages(slot, incoming);
+            self.take_messages(slot, poller, incoming);
         }
     }
 
     /// Takes all whole messages of a link; whether the peer keeps to the protocol.
-    fn take_messages(&mut self, slot: usize, incoming: &mut Vec<Incoming>) -> bool {
+    fn take_messages(
+        &mut self,
+        slot: usize,
+        poller: &Poller,
+        incoming: &mut Vec<Incoming>,
+    ) -> bool {
         loop {
             let Some(link) = self.link(slot) else {
                 return true;
@@ -241,24 +258,74 @@ impl Links {
                 LinkKind::Node => incoming.push(Incoming::Node(message)),
                 LinkKind::Peer(address) => {
                     incoming.push(Incoming::Peer(address.clone(), message));
+                    link.has_spoken = true;
                 }
-                LinkKind::Stranger { .. } => {
-                    if !self.on_hello(slot, message) {
+                LinkKind::Stranger { .. } => match message {
+                    Message::PeerHello(hello) => {
+                        if !self.on_hello(slot, hello) {
+                            return false;
+                        }
+                    }
+                    Message::PassedPeer(passed) => {
+                        let socket = link.connection.take_descriptor();
+                        self.on_passed(socket, passed, poller, incoming);
                         return false;
                     }
-                }
+                    _ => return false,
+                },
             }
         }
     }
 
-    fn on_hello(&mut self, slot: usize, message: Message) -> bool {
-        let Message::PeerHello(hello) = message else {
-            return false;
-        };
-        let is_welcome = hello.version == PROTOCOL_VERSION
+    fn is_welcome(&self, hello: &PeerHello) -> bool {
+        hello.version == PROTOCOL_VERSION
             && same_token(&self.token, &hello.token)
-            && hello.to == self.me.worker;
-        if !is_welcome {
+            && hello.to == self.me.worker
+            && !self.dead_nodes.contains(&hello.from.node)
+    }
+
+    /// The daemon passes on the connection of a peer on another machine.
+    fn on_passed(
+        &mut self,
+        socket: Option<OwnedFd>,
+        passed: PassedPeer,
+        poller: &Poller,
+        incoming: &mut Vec<Incoming>,
+    ) {
+        let PassedPeer { hello, early } = passed;
+        let Some(socket) = socket.filter(|_| self.is_welcome(&hello)) else {
+            return;
+        };
+        let worker = hello.from.worker;
+        if let Some(old) = self.peers.get(&worker).copied()
+            && self.link(old).is_some_and(|link| link.has_spoken)
+        {
+            // Nobody connects to whom it is connected with: the peer has lost that link, and what
+            // was under way on it. It must not seem to be lost on the new one.
+            self.remove(old, poller);
+            let is_its = |ended: &Ended| matches!(ended, Ended::Peer(other) if *other == worker);
+            if self.ended.pop_if(|ended| is_its(ended)).is_some() {
+                incoming.push(Incoming::Reconnected(worker));
+            }
+        }
+        // A connection that cannot be taken in is closed, and the peer sees its end.
+        let Ok(connection) = Connection::from_passed(socket, &early) else {
+            return;
+        };
+        let Ok(slot) = self.insert(connection, LinkKind::Peer(hello.from), poller) else {
+            return;
+        };
+        self.peers.entry(worker).or_insert(slot);
+        if let Some(link) = self.link(slot) {
+            link.has_spoken = true;
+        }
+        if !self.take_messages(slot, poller, incoming) {
+            self.remove(slot, poller);
+        }
+    }
+
+    fn on_hello(&mut self, slot: usize, hello: PeerHello) -> bool {
+        if !self.is_welcome(&hello) {
             return false;
         }
         // Where both ends connect at once there are two links; each end keeps sending on the one
@@ -268,8 +335,46 @@ impl Links {
             return false;
         };
         link.connection.set_frame_limit(limits::FRAME_BYTES);
+        link.connection.expect_descriptors(false);
+        link.has_spoken = true;
         link.kind = LinkKind::Peer(hello.from);
         true
+    }
+
+    /// Where a peer is reached from here.
+    fn route(&self, address: &WorkerAddress) -> io::Result<Endpoint> {
+        let endpoint = if address.node == self.me.node {
+            &address.endpoint
+        } else if self.dead_nodes.contains(&address.node) {
+            return Err(io::ErrorKind::NotConnected.into());
+        } else {
+            &address.node_endpoint
+        };
+        endpoint.parse().map_err(io::Error::other)
+    }
+
+    /// Whether there is a link to a process on another machine, where its last words may be on their
+    /// way.
+    pub fn has_far_link(&self, worker: &WorkerId) -> bool {
+        let slot = self
+            .peers
+            .get(worker)
+            .and_then(|slot| self.slots.get(*slot));
+        slot.and_then(Option::as_ref).is_some_and(
+            |link| matches!(&link.kind, LinkKind::Peer(address) if address.node != self.me.node),
+        )
+    }
+
+    /// A node is dead: takes nothing more from its processes, and sends nothing more there.
+    pub fn leave_node(&mut self, node: &NodeId, poller: &Poller) {
+        self.dead_nodes.insert(*node);
+        for slot in 0..self.slots.len() {
+            if let Some(link) = &self.slots[slot]
+                && matches!(&link.kind, LinkKind::Peer(address) if address.node == *node)
+            {
+                self.remove(slot, poller);
+            }
+        }
     }
 
     /// The link to a peer, connected where there is none yet.
@@ -277,11 +382,9 @@ impl Links {
         if let Some(slot) = self.peers.get(&address.worker) {
             return Some(*slot);
         }
-        let connected = address
-            .endpoint
-            .parse::<Endpoint>()
-            .map_err(io::Error::other)
-            .and_then(|endpoint| Connection::connect(&endpoint))
+        let connected = self
+            .route(address)
+            .and_then(|endpoint| Connection::begin_connect(&endpoint))
             .and_then(|connection| {
                 self.insert(connection, LinkKind::Peer(address.clone()), poller)
             });

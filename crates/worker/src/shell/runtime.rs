@@ -186,6 +186,8 @@ pub struct Runtime {
     pub(crate) has_work: AtomicBool,
     /// A thread looks whether it waits for itself.
     pub(crate) is_probing: AtomicBool,
+    /// Whether values came that lie on other nodes.
+    pub(crate) has_far_values: Arc<AtomicBool>,
     /// Pieces of work that the executing thread took since it waited last.
     pub(crate) served: AtomicUsize,
     /// Callbacks that wait for objects; while there are any, answers are read at once.
@@ -284,9 +286,11 @@ impl Runtime {
         core.oom_retries = settings::oom_retries();
         core.lineage.limit_bytes = settings::lineage_bytes();
         let unpins = Arc::new(Mutex::new(Vec::new()));
+        let has_far_values = core.objects.far_values();
         let runtime = Arc::new_cyclic(|this| Self {
             state: Mutex::new(State::new(core, links, unpins.clone())),
             unpins,
+            has_far_values,
             poller,
             waker,
             lead: Lead::default(),

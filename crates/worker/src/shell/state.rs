@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub waits: Waits,
     /// Workers whose connection ended, until the node says why they died.
     unreachable: FxHashMap<WorkerId, Instant>,
+    /// News of deaths on other machines, while what the dead had said may still be on its way.
+    early_news: Vec<(WorkerId, Instant, Message)>,
     pub is_node_gone: bool,
     /// Words about references wait to be written, which must be under way before the values are
     /// that these references are in: who gets a value relies on them, also where we die.
@@ -73,6 +75,7 @@ impl State {
             notices: Notices::default(),
             waits: Waits::default(),
             unreachable: FxHashMap::default(),
+            early_news: Vec::new(),
             is_node_gone: false,
             has_words: false,
             unpins,
@@ -108,6 +111,8 @@ impl State {
                         }
                         self.incoming = incoming;
                         self.apply(poller);
+                        // Before anything that the same peer says over another link.
+                        self.on_ended();
                     }
                 }
             }
@@ -119,7 +124,7 @@ impl State {
     /// Handles what came with the welcome.
     pub fn on_connected(&mut self, poller: &Poller) {
         let mut incoming = Vec::new();
-        self.links.take_early(&mut incoming);
+        self.links.take_early(poller, &mut incoming);
         for message in incoming {
             self.on_message(message, poller);
         }
@@ -129,6 +134,7 @@ impl State {
     fn on_message(&mut self, incoming: Incoming, poller: &Poller) {
         let now = self.now();
         match incoming {
+            Incoming::Reconnected(worker) => self.on_peer_ended(worker),
             Incoming::Peer(from, message) => {
                 if let Message::ConfirmBorrower(confirm) = &message {
                     self.hear_out(&confirm.registered.registrar, poller);
@@ -144,6 +150,9 @@ impl State {
                 };
                 match message {
                     Message::ObjectsPinned(late) => {
+                        for fetched in late.objects.iter().filter(|it| it.is_new_copy) {
+                            self.core.on_fetched_late(fetched.object);
+                        }
                         let objects = late.objects.into_iter().map(|pinned| pinned.object);
                         let unpin = UnpinObjects {
                             objects: objects.collect(),
@@ -175,19 +184,60 @@ impl State {
                     Message::StopActor(_) => self.actor_work.push_back(ActorWork::Stop),
                     Message::WorkerDied(died) => {
                         self.unreachable.remove(&died.worker);
-                        self.hear_out(&died.worker, poller);
-                        self.core.on_node_message(Message::WorkerDied(died), now);
+                        self.on_death(Some(died.worker), died.into(), poller);
                     }
                     Message::LeaseLost(lost) => {
-                        if let Some(worker) = self.core.worker_of_lease(&lost.lease) {
-                            self.hear_out(&worker, poller);
-                        }
-                        self.core.on_node_message(Message::LeaseLost(lost), now);
+                        let worker = self.core.worker_of_lease(&lost.lease);
+                        self.on_death(worker, lost.into(), poller);
+                    }
+                    Message::NodeDied(died) => {
+                        self.links.leave_node(&died.node, poller);
+                        self.on_ended();
+                        self.core.on_node_message(Message::NodeDied(died), now);
                     }
                     other => self.core.on_node_message(other, now),
                 }
             }
         }
+    }
+
+    /// The node says that a process is gone.
+    fn on_death(&mut self, worker: Option<WorkerId>, news: Message, poller: &Poller) {
+        if let Some(worker) = worker {
+            self.hear_out(&worker, poller);
+            if self.links.has_far_link(&worker) {
+                // What it said on another machine comes with the end of the link at the latest.
+                return self.early_news.push((worker, Instant::now(), news));
+            }
+        }
+        let now = self.now();
+        self.core.on_node_message(news, now);
+    }
+
+    /// Believes the news of deaths of which `is_due` says so.
+    fn believe(&mut self, is_due: impl Fn(&WorkerId, &Instant) -> bool) {
+        if self.early_news.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let news = std::mem::take(&mut self.early_news);
+        for (worker, since, message) in news {
+            if is_due(&worker, &since) {
+                self.core.on_node_message(message, now);
+            } else {
+                self.early_news.push((worker, since, message));
+            }
+        }
+    }
+
+    /// When [`Self::on_time`] is to be called next.
+    pub fn deadline(&self) -> Option<Micros> {
+        let since = self.early_news.iter().map(|(_, since, _)| *since).min();
+        let due = since.map(|since| {
+            let due = since + limits::LAST_WORDS_WAIT;
+            due.duration_since(self.started).as_micros() as Micros
+        });
+        self.core.deadline().into_iter().chain(due).min()
     }
 
     /// The node's news of a death may overtake what the dead process has sent us: answers of tasks,
@@ -208,13 +258,16 @@ impl State {
                     self.core.on_node_gone();
                     self.notices.events.push(DriverEvent::Closed);
                 }
-                Ended::Peer(worker) => {
-                    if self.core.on_peer_closed(&worker) {
-                        self.unreachable.entry(worker).or_insert_with(Instant::now);
-                    }
-                }
+                Ended::Peer(worker) => self.on_peer_ended(worker),
             }
         }
+    }
+
+    fn on_peer_ended(&mut self, worker: WorkerId) {
+        if self.core.on_peer_closed(&worker) {
+            self.unreachable.entry(worker).or_insert_with(Instant::now);
+        }
+        self.believe(|dead, _| *dead == worker);
     }
 
     /// What is due by time.
@@ -224,6 +277,7 @@ impl State {
         if !self.unreachable.is_empty() {
             self.give_up_unreachable();
         }
+        self.believe(|_, since| since.elapsed() >= limits::LAST_WORDS_WAIT);
         self.apply(poller);
     }
 
@@ -283,7 +337,9 @@ impl State {
                     Message::TaskReplied(_) => self.core.execution.is_empty(),
                     // Whoever sends an item says when it is time to write.
                     Message::StreamItem(_) => false,
-                    Message::RemoveBorrower(_) | Message::AddBorrower(_) => false,
+                    Message::RemoveBorrower(_)
+                    | Message::AddBorrower(_)
+                    | Message::CopyAdded(_) => false,
                     _ => true,
                 };
                 self.links.send_to_peer(&to, &message, is_urgent, poller);
@@ -296,7 +352,7 @@ impl State {
                 let Some(address) = self.core.address_of(&to) else {
                     return;
                 };
-                if let Some((spec, assignment)) = self.core.tasks.take_push(&to, &task) {
+                if let Some((spec, assignment)) = self.core.take_push(&address, &task) {
                     self.links
                         .push_task(&address, spec, assignment.as_ref(), is_urgent, poller);
                 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -9,7 +10,7 @@ use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::object::{
     CreateObject, FreeObjects, ObjectCreated, PinObjects, PinnedObject, SealObject,
 };
-use whipray_proto::{Message, ObjectId, ObjectValue, SharedLocation};
+use whipray_proto::{Argument, Message, ObjectId, ObjectValue, SharedLocation, WorkerAddress};
 use whipray_store::FileMapping;
 use whipray_store::core::{Extent, HUGE_PAGE_BYTES};
 
@@ -26,6 +27,18 @@ const STORE_ANSWER_WAIT: Duration = Duration::from_secs(600);
 /// Objects in the order in which they were asked for, and why some are not there, where that is
 /// known.
 type Mapped = (Vec<Option<Arc<SharedView>>>, FxHashMap<ObjectId, String>);
+
+/// An argument in shared memory, and its mapping where it is there.
+pub type MappedArgument = (ObjectId, Option<Arc<SharedView>>);
+
+/// An object in shared memory that is to be mapped.
+pub(crate) struct Sought {
+    object: ObjectId,
+    /// Where a copy is.
+    location: SharedLocation,
+    /// Set where that is on another node.
+    owner: Option<WorkerAddress>,
+}
 
 impl Runtime {
     /// Room in shared memory. Blocks while the node makes some.
@@ -195,8 +208,12 @@ impl Runtime {
         if unmapped.is_empty() {
             return Ok(views);
         }
-        let objects: Vec<ObjectId> = unmapped.iter().map(|(_, object, _)| *object).collect();
-        let (found, reasons) = self.map_with_reasons(&objects, interrupt)?;
+        let sought = unmapped.iter().map(|(index, object, location)| Sought {
+            object: *object,
+            location: *location,
+            owner: self.is_far(location).then(|| handles[*index].owner()),
+        });
+        let (found, reasons) = self.map_with_reasons(sought.collect(), interrupt)?;
         for ((index, object, location), view) in unmapped.iter().zip(found) {
             match view {
                 Some(view) => {
@@ -220,39 +237,96 @@ impl Runtime {
         self.commit(state);
     }
 
-    /// The mappings of objects in shared memory; `None` for those that are not there. Blocks.
+    /// The mappings of those of these arguments that lie in shared memory, in order; `None` for those
+    /// that are not there. All of them are asked for in one go. Blocks.
     ///
     /// # Errors
     /// The node is gone.
-    pub fn map_objects(
-        &self,
-        objects: &[ObjectId],
-    ) -> Result<Vec<Option<Arc<SharedView>>>, Failure> {
-        let (views, _) = self.map_with_reasons(objects, &mut || false)?;
-        Ok(views)
+    pub fn map_arguments(&self, arguments: &[Argument]) -> Result<Vec<MappedArgument>, Failure> {
+        let sought: Vec<Sought> = arguments
+            .iter()
+            .filter_map(|argument| {
+                let location = argument.value.as_ref()?.shared?;
+                let is_far = self.is_far(&location);
+                Some(Sought {
+                    object: argument.object?,
+                    location,
+                    owner: is_far.then(|| argument.owner.clone()).flatten(),
+                })
+            })
+            .collect();
+        let objects: Vec<ObjectId> = sought.iter().map(|sought| sought.object).collect();
+        let (views, _) = self.map_with_reasons(sought, &mut || false)?;
+        Ok(objects.into_iter().zip(views).collect())
     }
 
-    fn map_with_reasons(
+    /// Whether any value lies on another node, as far as is known here.
+    pub fn has_far_values(&self) -> bool {
+        self.has_far_values.load(Ordering::Relaxed)
+    }
+
+    /// Has the values of these objects fetched that lie on other nodes, for whoever reads them later.
+    /// Does not wait for them.
+    pub fn fetch(&self, handles: &[&ObjectHandle]) {
+        let sought = handles.iter().filter_map(|handle| {
+            let location = handle.cell().location()?;
+            let is_wanted = self.is_far(&location) && handle.cell().view().is_none();
+            is_wanted.then(|| Sought {
+                object: handle.id(),
+                location,
+                owner: Some(handle.owner()),
+            })
+        });
+        let sought: Vec<Sought> = sought.collect();
+        if sought.is_empty() {
+            return;
+        }
+        let mut pin = self.pin(&sought);
+        let mut state = self.state.lock();
+        // What is pinned for nobody is let go of when the answer comes.
+        let (request, _) = state.requests.open();
+        state.requests.close(request);
+        pin.request = request;
+        state.settle(&self.poller);
+        self.send(state, pin.into());
+    }
+
+    fn pin(&self, distinct: &[Sought]) -> PinObjects {
+        let mut pin = PinObjects {
+            objects: distinct.iter().map(|sought| sought.object).collect(),
+            ..PinObjects::default()
+        };
+        if distinct.iter().any(|sought| self.is_far(&sought.location)) {
+            for sought in distinct {
+                let owner = sought.owner.as_ref().unwrap_or(&self.address);
+                pin.locations.push(sought.location.node);
+                pin.owners.push(owner.worker);
+                pin.sizes.push(sought.location.size_bytes);
+            }
+        }
+        pin
+    }
+
+    fn is_far(&self, location: &SharedLocation) -> bool {
+        location.node != self.address.node
+    }
+
+    pub(crate) fn map_with_reasons(
         &self,
-        objects: &[ObjectId],
+        sought: Vec<Sought>,
         interrupt: &mut dyn FnMut() -> bool,
     ) -> Result<Mapped, Failure> {
-        let mut distinct: Vec<ObjectId> = objects.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let make = |request| {
-            PinObjects {
-                request,
-                objects: distinct,
-                locations: Vec::new(),
-                owners: Vec::new(),
-            }
-            .into()
-        };
+        let objects: Vec<ObjectId> = sought.iter().map(|sought| sought.object).collect();
+        let mut distinct = sought;
+        distinct.sort_unstable_by_key(|sought| sought.object);
+        distinct.dedup_by_key(|sought| sought.object);
+        let pin = self.pin(&distinct);
+        let make = |request| PinObjects { request, ..pin }.into();
         let answer = self.ask_until(make, STORE_ANSWER_WAIT, &|| false, interrupt)?;
         let Message::ObjectsPinned(pinned) = answer else {
             return Err(node_gone());
         };
+        self.note_fetched(&pinned.objects, &distinct);
         let mut found = FxHashMap::default();
         for object in pinned.objects {
             let id = object.object;
@@ -264,6 +338,24 @@ impl Runtime {
             .into_iter()
             .map(|lost| (lost.object, lost.reason));
         Ok((views.collect(), lost.collect()))
+    }
+
+    /// Tells the owners of objects that were fetched for us where another copy is.
+    fn note_fetched(&self, pinned: &[PinnedObject], distinct: &[Sought]) {
+        if !pinned.iter().any(|pinned| pinned.is_new_copy) {
+            return;
+        }
+        let mut state = self.state.lock();
+        for pinned in pinned.iter().filter(|pinned| pinned.is_new_copy) {
+            let known = distinct.binary_search_by_key(&pinned.object, |sought| sought.object);
+            if let Some(sought) = known.ok().and_then(|index| distinct.get(index))
+                && let Some(owner) = &sought.owner
+            {
+                let (object, location) = (sought.object, &sought.location);
+                state.core.on_fetched(object, owner, location);
+            }
+        }
+        self.commit(state);
     }
 
     /// The mapping of an object that is pinned for this process.

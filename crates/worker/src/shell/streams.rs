@@ -8,6 +8,7 @@ use whipray_proto::messages::execution::StreamItem;
 use whipray_proto::{ActorId, TaskId, limits};
 
 use crate::cell::Waiter;
+use crate::core::party::Party;
 use crate::core::sources::Source;
 use crate::core::streams::{Stream, Taken};
 use crate::handle::{ActorHandle, ObjectHandle};
@@ -137,7 +138,7 @@ impl Runtime {
     /// Returns whether they were written now, so that it is time to look around.
     pub fn send_item(&self, source: &Source, index: u32, item: ReturnedValue) -> bool {
         let mut state = self.state.lock();
-        let (value, contained) = self.lower_returned(&mut state, item, source.caller.worker);
+        let (value, contained) = self.lower_returned(&mut state, item, Party::from(&source.caller));
         let ids: Vec<_> = contained.iter().map(ObjectHandle::id).collect();
         let message = StreamItem {
             task: source.task,

@@ -1,11 +1,16 @@
 //! A node without a daemon: it welcomes whoever says hello, grants one worker to everybody, and
 //! hands out the arena from the start, so that the runtime's sockets and threads can be tested alone.
+//! Several of them make a cluster: they grant each other's workers, pass connections on, and pretend
+//! to fetch objects.
 
 #![allow(clippy::unwrap_used)]
+// Each test file uses a part of it.
+#![allow(dead_code)]
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,11 +18,11 @@ use bytes::Bytes;
 use whipray_net::{Connection, Endpoint, Interest, Listener, Poller, ReadOutcome};
 use whipray_proto::messages::actor::StartActor;
 use whipray_proto::messages::lease::{LeaseGranted, SchedulingClass};
-use whipray_proto::messages::object::{ObjectCreated, ObjectsPinned, PinnedObject};
+use whipray_proto::messages::object::{FreeObjects, ObjectCreated, ObjectsPinned, PinnedObject};
 use whipray_proto::messages::session::{Role, Welcome};
 use whipray_proto::task::TaskOutcome;
 use whipray_proto::{
-    FunctionId, LeaseId, Message, NodeId, ObjectId, Resources, WorkerAddress, WorkerId, ids,
+    FunctionId, LeaseId, Message, NodeId, ObjectId, Resources, WorkerAddress, WorkerId, ids, limits,
 };
 use whipray_store::Arena;
 use whipray_worker::{
@@ -26,9 +31,19 @@ use whipray_worker::{
 
 const ARENA_BYTES: u64 = 64 << 20;
 
+/// What the nodes of a cluster know of each other.
+#[derive(Clone, Default)]
+pub struct FakeCluster {
+    workers: Arc<Mutex<Vec<WorkerAddress>>>,
+    /// What processes had freed.
+    pub freed: Arc<Mutex<Vec<FreeObjects>>>,
+}
+
 pub struct FakeNode {
     pub endpoint: String,
     pub token: String,
+    pub node: NodeId,
+    to_clients: Sender<Message>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,15 +57,32 @@ fn unique(what: &str) -> String {
 
 impl FakeNode {
     pub fn start() -> Self {
+        Self::start_in(&FakeCluster::default())
+    }
+
+    pub fn start_in(cluster: &FakeCluster) -> Self {
         let endpoint = unique("node");
         let parsed: Endpoint = endpoint.parse().unwrap();
         let listener = Listener::bind(&parsed).unwrap();
+        let door = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let stopping = stop.clone();
-        let thread = std::thread::spawn(move || serve(&listener, &stopping));
+        let (to_clients, from_test) = channel();
+        let node = NodeId::random();
+        let serving = Serving {
+            node,
+            node_endpoint: format!("tcp:{}", door.tcp_address().unwrap()),
+            listener,
+            door,
+            stop: stop.clone(),
+            cluster: cluster.clone(),
+            from_test,
+        };
+        let thread = std::thread::spawn(move || serve(&serving));
         Self {
             endpoint,
             token: "secret".into(),
+            node,
+            to_clients,
             stop,
             thread: Some(thread),
         }
@@ -70,6 +102,11 @@ impl FakeNode {
 
     pub fn connect(&self, role: Role) -> Arc<Runtime> {
         Runtime::connect(self.options(role)).unwrap()
+    }
+
+    /// Has the node say something to all of its clients.
+    pub fn say(&self, message: impl Into<Message>) {
+        self.to_clients.send(message.into()).unwrap();
     }
 
     /// As if the daemon were killed.
@@ -93,23 +130,49 @@ struct Client {
     role: Role,
 }
 
-fn serve(listener: &Listener, stop: &AtomicBool) {
+struct Serving {
+    node: NodeId,
+    node_endpoint: String,
+    listener: Listener,
+    door: Listener,
+    stop: Arc<AtomicBool>,
+    cluster: FakeCluster,
+    from_test: Receiver<Message>,
+}
+
+const DOOR_TOKEN: u64 = u64::MAX;
+
+fn serve(serving: &Serving) {
     let poller = Poller::new().unwrap();
-    poller.add(listener, 0, Interest::Read).unwrap();
+    poller.add(&serving.listener, 0, Interest::Read).unwrap();
+    poller
+        .add(&serving.door, DOOR_TOKEN, Interest::Read)
+        .unwrap();
     let arena = Arena::create(ARENA_BYTES).unwrap();
     let mut clients: HashMap<u64, Client> = HashMap::new();
     let mut next_token = 1;
     let mut next_offset = 0;
     let mut objects: HashMap<ObjectId, (u64, u64)> = HashMap::new();
     let leases = AtomicU64::new(0);
-    while !stop.load(Ordering::SeqCst) {
+    while !serving.stop.load(Ordering::SeqCst) {
+        for message in serving.from_test.try_iter() {
+            for client in clients.values_mut() {
+                client.connection.queue(&message);
+                client.connection.flush().unwrap();
+            }
+        }
         let mut ready = Vec::new();
         poller
             .wait(Some(Duration::from_millis(10)), &mut ready)
             .unwrap();
         for event in ready {
-            if event.token == 0 {
-                while let Some(connection) = listener.accept().unwrap() {
+            if event.token == 0 || event.token == DOOR_TOKEN {
+                let listener = match event.token {
+                    0 => &serving.listener,
+                    _ => &serving.door,
+                };
+                while let Some(mut connection) = listener.accept().unwrap() {
+                    connection.set_frame_limit(limits::HELLO_FRAME_BYTES);
                     poller.add(&connection, next_token, Interest::Read).unwrap();
                     let address = WorkerAddress::default();
                     let client = Client {
@@ -128,7 +191,20 @@ fn serve(listener: &Listener, stop: &AtomicBool) {
             let outcome = client.connection.read();
             let mut messages = Vec::new();
             while let Ok(Some(message)) = client.connection.next_message() {
+                let is_passed = matches!(message, Message::PeerHello(_));
                 messages.push(message);
+                if is_passed {
+                    break;
+                }
+            }
+            if let Some(Message::PeerHello(hello)) = messages.first() {
+                let client = clients.remove(&event.token).unwrap();
+                poller.remove(&client.connection);
+                let its = |client: &&Client| client.address.worker == hello.to;
+                let to = clients.values().find(its).unwrap();
+                let to = to.address.endpoint.parse().unwrap();
+                whipray_net::pass_peer(client.connection, hello.clone(), &to).unwrap();
+                continue;
             }
             if !matches!(outcome, Ok(ReadOutcome::Drained | ReadOutcome::More)) {
                 clients.remove(&event.token);
@@ -143,12 +219,19 @@ fn serve(listener: &Listener, stop: &AtomicBool) {
                         client.role = hello.role();
                         client.address = WorkerAddress {
                             worker: hello.worker,
-                            node: NodeId::default(),
+                            node: serving.node,
                             endpoint: hello.endpoint,
-                            node_endpoint: String::new(),
+                            node_endpoint: serving.node_endpoint.clone(),
                         };
+                        client.connection.set_frame_limit(limits::FRAME_BYTES);
+                        if client.role == Role::Worker {
+                            let mut workers = serving.cluster.workers.lock().unwrap();
+                            workers.push(client.address.clone());
+                        }
                         let welcome = Welcome {
                             arena_bytes: ARENA_BYTES,
+                            node: serving.node,
+                            node_endpoint: serving.node_endpoint.clone(),
                             ..Welcome::default()
                         };
                         let descriptor = arena.descriptor().try_clone_to_owned().unwrap();
@@ -158,20 +241,24 @@ fn serve(listener: &Listener, stop: &AtomicBool) {
                         // A node may have work for a worker as soon as it knows it.
                         (client.role == Role::Worker).then(|| StartActor::default().into())
                     }
-                    Message::LeaseTarget(target) => clients
-                        .values()
-                        .find(|client| client.role == Role::Worker)
-                        .filter(|_| target.target > 0)
-                        .map(|worker| {
+                    Message::LeaseTarget(target) => {
+                        let workers = serving.cluster.workers.lock().unwrap();
+                        let worker = workers.first().filter(|_| target.target > 0);
+                        worker.map(|worker| {
                             let number = leases.fetch_add(1, Ordering::Relaxed);
                             LeaseGranted {
                                 class: target.class,
                                 lease: LeaseId { number },
-                                worker: worker.address.clone(),
+                                worker: worker.clone(),
                                 ..LeaseGranted::default()
                             }
                             .into()
-                        }),
+                        })
+                    }
+                    Message::FreeObjects(free) => {
+                        serving.cluster.freed.lock().unwrap().push(free);
+                        None
+                    }
                     Message::CreateObject(create) => {
                         let offset = next_offset;
                         next_offset += create.size_bytes.next_multiple_of(64);
@@ -186,6 +273,14 @@ fn serve(listener: &Listener, stop: &AtomicBool) {
                         )
                     }
                     Message::PinObjects(pin) => {
+                        let mut fetched = Vec::new();
+                        for (object, size) in pin.objects.iter().zip(&pin.sizes) {
+                            if !objects.contains_key(object) {
+                                objects.insert(*object, (next_offset, *size));
+                                next_offset += size.next_multiple_of(64);
+                                fetched.push(*object);
+                            }
+                        }
                         let found = pin
                             .objects
                             .iter()
@@ -196,7 +291,7 @@ fn serve(listener: &Listener, stop: &AtomicBool) {
                                     offset,
                                     size_bytes,
                                     path: String::new(),
-                                    is_new_copy: false,
+                                    is_new_copy: fetched.contains(object),
                                 })
                             })
                             .collect();

@@ -195,6 +195,7 @@ fn objects_go_round() {
             objects: vec![object(1), object(2)],
             locations: Vec::new(),
             owners: Vec::new(),
+            sizes: Vec::new(),
         },
     );
     assert!(

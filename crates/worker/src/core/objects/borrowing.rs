@@ -7,17 +7,18 @@ use whipray_proto::messages::lease::WatchWorker;
 use whipray_proto::messages::object::{
     AddBorrower, ConfirmBorrower, Registrations, RemoveBorrower,
 };
-use whipray_proto::{ObjectId, References, WorkerAddress, WorkerId};
+use whipray_proto::{ObjectId, References, WorkerAddress};
 
 use crate::core::effect::Effect;
-use crate::core::objects::{ObjectTable, Ownership};
+use crate::core::objects::{ObjectTable, Ownership, Watched};
+use crate::core::party::Party;
 
 impl ObjectTable {
     /// References that came with a value from a process that registered us at their owners.
     pub(super) fn receive(
         &mut self,
         contained: &References,
-        from: WorkerId,
+        from: Party,
         effects: &mut Vec<Effect>,
     ) -> SmallVec<[ObjectId; 0]> {
         let me = self.me.worker;
@@ -37,7 +38,7 @@ impl ObjectTable {
     pub(super) fn note_registration(
         &mut self,
         object: &ObjectId,
-        registrar: WorkerId,
+        registrar: Party,
         effects: &mut Vec<Effect>,
     ) {
         if let Some(entry) = self.entries.get_mut(object)
@@ -46,7 +47,7 @@ impl ObjectTable {
             } = &mut entry.ownership
         {
             registered.add(registrar, &owner.worker);
-            if registrar != owner.worker && registrar != self.me.worker {
+            if registrar.worker != owner.worker && registrar.worker != self.me.worker {
                 self.watch(registrar, effects);
             }
         }
@@ -64,7 +65,7 @@ impl ObjectTable {
                 continue;
             }
             if owner.worker == self.me.worker {
-                self.count_borrower(object, receiver.worker, owner.worker, 1, effects);
+                self.count_borrower(object, receiver.into(), owner.into(), 1, effects);
             } else {
                 let message = AddBorrower {
                     object,
@@ -91,7 +92,7 @@ impl ObjectTable {
     pub fn keep(
         &mut self,
         brought: &[ObjectId],
-        registrar: WorkerId,
+        registrar: Party,
         effects: &mut Vec<Effect>,
     ) -> Option<References> {
         let mut kept = References::default();
@@ -107,18 +108,23 @@ impl ObjectTable {
         (!kept.is_empty()).then_some(kept)
     }
 
-    pub(super) fn watch(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
+    pub(super) fn watch(&mut self, party: Party, effects: &mut Vec<Effect>) {
+        let Party { worker, node } = party;
         if let Entry::Vacant(entry) = self.watched.entry(worker) {
-            entry.insert(None);
-            effects.push(Effect::ToNode(WatchWorker { worker, node: None }.into()));
+            entry.insert(Watched {
+                node,
+                address: None,
+            });
+            let node = (node != self.me.node).then_some(node);
+            effects.push(Effect::ToNode(WatchWorker { worker, node }.into()));
         }
     }
 
     fn count_borrower(
         &mut self,
         object: ObjectId,
-        borrower: WorkerId,
-        registrar: WorkerId,
+        borrower: Party,
+        registrar: Party,
         change: i64,
         effects: &mut Vec<Effect>,
     ) {
@@ -128,7 +134,7 @@ impl ObjectTable {
         let Ownership::Ours { borrowers } = &mut entry.ownership else {
             return;
         };
-        let count = borrowers.change(borrower, registrar, change);
+        let count = borrowers.change(borrower.worker, registrar.worker, change);
         self.collect(object, effects);
         if count != 0 {
             // Also where the count is below zero: the news of a borrower's death may have come
@@ -145,19 +151,19 @@ impl ObjectTable {
     pub fn on_add_borrower(
         &mut self,
         message: AddBorrower,
-        from: WorkerId,
+        from: Party,
         effects: &mut Vec<Effect>,
     ) {
-        let borrower = message.borrower.worker;
-        if borrower == self.me.worker {
+        let borrower = Party::from(&message.borrower);
+        if borrower.worker == self.me.worker {
             return;
         }
         self.count_borrower(message.object, borrower, from, 1, effects);
-        if from != borrower
-            && let Some(address) = self.watched.get_mut(&borrower)
+        if from.worker != borrower.worker
+            && let Some(watched) = self.watched.get_mut(&borrower.worker)
         {
             // Should the registrar die, the borrower is asked.
-            address.get_or_insert(message.borrower);
+            watched.address.get_or_insert(message.borrower);
             self.watch(from, effects);
         }
     }
@@ -170,7 +176,11 @@ impl ObjectTable {
         from: &WorkerAddress,
         effects: &mut Vec<Effect>,
     ) {
-        let Registrations { registrar, count } = message.registered;
+        let Registrations {
+            registrar,
+            count,
+            node,
+        } = message.registered;
         let known = match self.entries.get(&message.object).map(|it| &it.ownership) {
             Some(Ownership::Borrowed { registered, .. }) => registered.count_by(&registrar),
             _ => 0,
@@ -181,20 +191,37 @@ impl ObjectTable {
                 object: message.object,
                 borrower: self.me.worker,
                 count: 0,
-                by_others: vec![Registrations { registrar, count }],
+                by_others: vec![Registrations {
+                    registrar,
+                    count,
+                    node,
+                }],
             };
             effects.push(Effect::ToPeer(from.clone(), message.into()));
         }
     }
 
     /// A borrower lets go.
-    pub fn on_remove_borrower(&mut self, message: RemoveBorrower, effects: &mut Vec<Effect>) {
-        let (object, borrower, me) = (message.object, message.borrower, self.me.worker);
+    pub fn on_remove_borrower(
+        &mut self,
+        message: RemoveBorrower,
+        from: Party,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (object, me) = (message.object, Party::from(&self.me));
+        let borrower = Party {
+            worker: message.borrower,
+            node: from.node,
+        };
         // The object goes with the last account: what others registered is taken back before what
         // we did, which is never below zero.
         for taken in message.by_others {
             let count = -i64::from(taken.count);
-            self.count_borrower(object, borrower, taken.registrar, count, effects);
+            let registrar = Party {
+                worker: taken.registrar,
+                node: taken.node,
+            };
+            self.count_borrower(object, borrower, registrar, count, effects);
         }
         if message.count > 0 {
             self.count_borrower(object, borrower, me, -i64::from(message.count), effects);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use whipray_proto::failure::{Failure, FailureKind};
-use whipray_proto::messages::object::{FreeObjects, SubscribeObject};
-use whipray_proto::{Message, NodeId, ObjectId, ObjectValue, SharedLocation};
+use whipray_proto::messages::object::SubscribeObject;
+use whipray_proto::{ObjectId, ObjectValue, SharedLocation};
 
 use crate::core::effect::Effect;
 use crate::core::lineage::Unreconstructable;
-use crate::core::objects::{ObjectTable, Ownership, Rebuild};
+use crate::core::objects::{Loss, ObjectTable, Ownership, Rebuild};
+use crate::core::party::Party;
 use crate::shared::SharedView;
 
 impl ObjectTable {
@@ -21,30 +22,35 @@ impl ObjectTable {
             if !matches!(entry.ownership, Ownership::Ours { .. }) || !entry.cell.is_ready() {
                 continue;
             }
-            if entry.cell.is_shared() {
-                self.to_free.push(*object);
-                if entry.rebuild == Rebuild::Kept {
-                    self.released_results.push(object.task());
-                }
+            let location = entry.cell.location();
+            if location.is_some() && entry.rebuild == Rebuild::Kept {
+                self.released_results.push(object.task());
             }
             entry.cell.replace(ObjectValue::failed(Failure::new(
                 FailureKind::ObjectFreed,
                 object.to_hex(),
                 format!("object {object} was freed by an explicit call"),
             )));
+            if let Some(location) = location {
+                self.free_copies(*object, location.node);
+            }
         }
     }
 
     /// Has this node's copies of these objects go, as if they were lost.
     pub fn drop_copies(&mut self, objects: &[ObjectId]) -> Vec<Arc<SharedView>> {
         let mut views = Vec::new();
+        let node = self.me.node;
         for object in objects {
             if let Some(entry) = self.entries.get(object)
                 && matches!(entry.ownership, Ownership::Ours { .. })
-                && entry.cell.is_shared()
+                && let Some(first) = entry.cell.location()
             {
                 views.extend(entry.cell.drop_own_view());
-                self.to_free.push(*object);
+                // Of the last copy nobody is told: whoever does not find it has it made again.
+                if self.lose_copy(object, &SharedLocation { node, ..first }) != Loss::Survives {
+                    self.to_free.push(*object);
+                }
             }
         }
         views
@@ -61,20 +67,6 @@ impl ObjectTable {
     pub(crate) fn is_at(&self, object: &ObjectId, location: &SharedLocation) -> bool {
         let cell = self.cell(object);
         cell.is_some_and(|cell| cell.location().as_ref() == Some(location))
-    }
-
-    /// The objects of ours whose copy a node has.
-    pub(crate) fn of_node(&self, node: &NodeId) -> Vec<(ObjectId, SharedLocation)> {
-        let mut found = Vec::new();
-        for (object, entry) in &self.entries {
-            if matches!(entry.ownership, Ownership::Ours { .. }) {
-                let location = entry.cell.location();
-                let location = location.filter(|location| location.node == *node);
-                found.extend(location.map(|location| (*object, location)));
-            }
-        }
-        found.sort_unstable_by_key(|(object, _)| *object);
-        found
     }
 
     /// Says whether an object of ours can be made again; whether it is one that might have to be.
@@ -105,6 +97,7 @@ impl ObjectTable {
         if let Some(entry) = self.entries.get(object) {
             entry.cell.reset();
         }
+        self.copies.remove(object);
     }
 
     /// Asks the owner for the value of a borrowed object again, since its copy is lost.
@@ -125,7 +118,7 @@ impl ObjectTable {
         {
             *is_subscribed = true;
             let owner = owner.clone();
-            self.watch(owner.worker, effects);
+            self.watch(Party::from(&*owner), effects);
             let message = SubscribeObject {
                 object: *object,
                 lost: Some(lost),
@@ -137,25 +130,5 @@ impl ObjectTable {
     /// Shared memory of this id, if there is any, is of no use to anybody.
     pub fn free_unknown(&mut self, object: ObjectId) {
         self.to_free.push(object);
-    }
-
-    /// Whether shared memory is to be given back.
-    pub fn has_freed(&self) -> bool {
-        !self.to_free.is_empty()
-    }
-
-    /// The message that gives shared memory back, if there is any to give.
-    pub fn take_free_message(&mut self) -> Option<Message> {
-        if self.to_free.is_empty() {
-            return None;
-        }
-        Some(
-            FreeObjects {
-                objects: std::mem::take(&mut self.to_free),
-                node: None,
-                owner: None,
-            }
-            .into(),
-        )
     }
 }

@@ -2,10 +2,11 @@
 
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::object::{AddBorrower, ConfirmBorrower, Registrations};
-use whipray_proto::{DeathCause, ObjectValue, TaskId, WorkerId};
+use whipray_proto::{DeathCause, NodeId, ObjectValue, TaskId, WorkerId};
 
 use crate::core::effect::Effect;
 use crate::core::objects::{ObjectTable, Ownership, is_handle_object};
+use crate::core::party::Party;
 
 impl ObjectTable {
     /// A borrower, registrar or owner is gone, and all that it had written was read; returns tasks
@@ -16,7 +17,10 @@ impl ObjectTable {
         death: &DeathCause,
         effects: &mut Vec<Effect>,
     ) -> Vec<TaskId> {
-        self.watched.remove(&worker);
+        let node = match self.watched.remove(&worker) {
+            Some(watched) => watched.node,
+            None => death.node,
+        };
         let mut orphaned = Vec::new();
         let mut lighter = Vec::new();
         let me = self.me.clone();
@@ -31,11 +35,15 @@ impl ObjectTable {
                         lighter.push(*object);
                     }
                     for (borrower, count) in borrowers.by_dead(&worker) {
-                        if let Some(Some(address)) = self.watched.get(&borrower) {
-                            let registrar = worker;
+                        let watched = self.watched.get(&borrower);
+                        if let Some(address) = watched.and_then(|it| it.address.as_ref()) {
                             let message = ConfirmBorrower {
                                 object: *object,
-                                registered: Registrations { registrar, count },
+                                registered: Registrations {
+                                    registrar: worker,
+                                    count,
+                                    node,
+                                },
                             };
                             effects.push(Effect::ToPeer(address.clone(), message.into()));
                         }
@@ -49,7 +57,7 @@ impl ObjectTable {
                             orphaned.push(*object);
                         }
                     } else if registered.is_by(&worker) {
-                        registered.add(me.worker, &owner.worker);
+                        registered.add(Party::from(&me), &owner.worker);
                         let message = AddBorrower {
                             object: *object,
                             borrower: me.clone(),
@@ -71,12 +79,21 @@ impl ObjectTable {
             )
             .because_of(death.clone());
             let value = ObjectValue::failed(failure);
-            waiting.extend(self.complete(object, value, me.worker, effects));
+            waiting.extend(self.complete(object, value, Party::from(&me), effects));
         }
         for object in lighter {
             self.collect(object, effects);
         }
         waiting
+    }
+
+    /// The processes of a node of whose deaths we want to hear.
+    pub(crate) fn watched_on(&self, node: &NodeId) -> Vec<WorkerId> {
+        let its = self.watched.iter();
+        let its = its.filter(|(_, watched)| watched.node == *node);
+        let mut its: Vec<WorkerId> = its.map(|(worker, _)| *worker).collect();
+        its.sort_unstable();
+        its
     }
 
     /// Nothing will come any more: every object that is not there yet fails. For the end of a
@@ -95,7 +112,7 @@ impl ObjectTable {
         for object in pending {
             let mut failure = failure.clone();
             failure.subject = object.to_hex();
-            let me = self.me.worker;
+            let me = Party::from(&self.me);
             self.complete(object, ObjectValue::failed(failure), me, effects);
         }
     }

@@ -12,22 +12,30 @@
 //! Invariants, checked by [`ObjectTable::validate`]:
 //! - OT-1: no entry stays that nothing refers to.
 //! - OT-2: a value that is there has no subscriber left, and nothing depends on it.
+//! - OT-3: further copies are listed of objects alone whose value is in shared memory, elsewhere.
 
 mod borrowing;
 mod copies;
 mod deaths;
+mod directory;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::object::{ObjectReady, RemoveBorrower, SubscribeObject};
-use whipray_proto::{ObjectId, ObjectValue, References, TaskId, WorkerAddress, WorkerId};
+use whipray_proto::{
+    NodeId, ObjectId, ObjectValue, References, SharedLocation, TaskId, WorkerAddress, WorkerId,
+};
 
 use crate::cell::{ObjectCell, is_exception};
 use crate::core::accounts::{Accounts, Registered};
 use crate::core::effect::{DriverEvent, Effect};
+use crate::core::party::Party;
+
+pub(crate) use self::directory::Loss;
 
 /// Whose object it is.
 pub(crate) enum Ownership {
@@ -86,14 +94,31 @@ impl ObjectEntry {
     }
 }
 
+/// A process whose death the node reports to us.
+struct Watched {
+    node: NodeId,
+    /// Of a borrower that somebody else registered.
+    address: Option<WorkerAddress>,
+}
+
 /// All objects that this process refers to.
 pub struct ObjectTable {
     me: WorkerAddress,
     entries: FxHashMap<ObjectId, ObjectEntry>,
     /// Borrowers and owners whose death the node reports to us.
-    watched: FxHashMap<WorkerId, Option<WorkerAddress>>,
+    watched: FxHashMap<WorkerId, Watched>,
     /// Objects of ours in shared memory that nobody refers to any more; sent in one message.
     to_free: Vec<ObjectId>,
+    /// The same on other nodes.
+    to_free_elsewhere: Vec<(NodeId, ObjectId)>,
+    /// Further copies of objects of ours; see `directory`.
+    copies: FxHashMap<ObjectId, SmallVec<[NodeId; 2]>>,
+    /// A copy of ours was lost that others had been told of.
+    has_moved: bool,
+    /// Counts readers, to spread them over copies.
+    turn: usize,
+    /// Values came that lie on other nodes.
+    has_far_values: Arc<AtomicBool>,
     /// Tasks that were kept for results which nobody refers to any more.
     pub(crate) released_results: Vec<TaskId>,
     /// Actors whose handle object is gone; see `actors`.
@@ -109,6 +134,11 @@ impl ObjectTable {
             entries: FxHashMap::default(),
             watched: FxHashMap::default(),
             to_free: Vec::new(),
+            to_free_elsewhere: Vec::new(),
+            copies: FxHashMap::default(),
+            has_moved: false,
+            turn: 0,
+            has_far_values: Arc::default(),
             released_results: Vec::new(),
             released_actors: Vec::new(),
             call_sites: FxHashMap::default(),
@@ -276,7 +306,7 @@ impl ObjectTable {
     }
 
     fn send_value(&mut self, object: ObjectId, to: &WorkerAddress, effects: &mut Vec<Effect>) {
-        let Some(value) = self.cell(&object).and_then(|cell| cell.value()) else {
+        let Some(value) = self.value_for(&object, &to.node) else {
             return;
         };
         if let Some(contained) = &value.contained {
@@ -292,7 +322,7 @@ impl ObjectTable {
     pub fn on_object_ready(
         &mut self,
         message: ObjectReady,
-        from: WorkerId,
+        from: Party,
         effects: &mut Vec<Effect>,
     ) -> Vec<TaskId> {
         if !self.entries.contains_key(&message.object) {
@@ -320,7 +350,7 @@ impl ObjectTable {
         {
             *is_subscribed = true;
             let owner = owner.clone();
-            self.watch(owner.worker, effects);
+            self.watch(Party::from(&*owner), effects);
             let message = SubscribeObject {
                 object: *object,
                 lost: None,
@@ -347,7 +377,7 @@ impl ObjectTable {
         &mut self,
         object: ObjectId,
         value: ObjectValue,
-        from: WorkerId,
+        from: Party,
         effects: &mut Vec<Effect>,
     ) -> Vec<TaskId> {
         let received = value
@@ -359,8 +389,8 @@ impl ObjectTable {
             for inner in received.unwrap_or_default() {
                 self.release(&inner, effects);
             }
-            if value.shared.is_some() {
-                self.to_free.push(object);
+            if let Some(location) = &value.shared {
+                self.free_at(object, location.node);
             }
             if is_exception(&value) {
                 let event = DriverEvent::UnhandledError(Box::new(value));
@@ -372,7 +402,18 @@ impl ObjectTable {
             for inner in received.unwrap_or_default() {
                 self.release(&inner, effects);
             }
+            if let Some(location) = &value.shared
+                && location.node != self.me.node
+                && self.is_ours(&object)
+            {
+                self.refuse_copy(object, location.node);
+            }
             return Vec::new();
+        }
+        if let Some(location) = &value.shared
+            && location.node != self.me.node
+        {
+            self.has_far_values.store(true, Ordering::Relaxed);
         }
         // That of a copy that was lost may be there still.
         entry.contained.extend(received.unwrap_or_default());
@@ -396,19 +437,22 @@ impl ObjectTable {
         &mut self,
         object: ObjectId,
         value: &ObjectValue,
-        from: WorkerId,
+        from: Party,
         effects: &mut Vec<Effect>,
     ) {
         self.refuse_contained(value, from, effects);
-        if value.shared.is_some() && !self.entries.contains_key(&object) {
-            self.to_free.push(object);
+        if let Some(location) = &value.shared {
+            let is_elsewhere = location.node != self.me.node;
+            if is_elsewhere || !self.entries.contains_key(&object) {
+                self.refuse_copy(object, location.node);
+            }
         }
     }
 
     pub(super) fn refuse_contained(
         &mut self,
         value: &ObjectValue,
-        from: WorkerId,
+        from: Party,
         effects: &mut Vec<Effect>,
     ) {
         let received = value
@@ -463,8 +507,8 @@ impl ObjectTable {
             Ownership::Ours { .. } => {
                 if is_handle_object(&object) {
                     self.released_actors.push(object);
-                } else if entry.cell.is_shared() {
-                    self.to_free.push(object);
+                } else if let Some(location) = entry.cell.location() {
+                    self.free_copies(object, location.node);
                     if entry.rebuild == Rebuild::Kept {
                         self.released_results.push(object.task());
                     }
@@ -493,7 +537,7 @@ impl ObjectTable {
         }
     }
 
-    /// Checks the invariants OT-1 and OT-2; for tests and the simulation.
+    /// Checks the invariants; for tests and the simulation.
     ///
     /// # Errors
     /// The name of the invariant that does not hold, and where.
@@ -508,6 +552,13 @@ impl ObjectTable {
             }
             if entry.cell.is_ready() && entry.awaited.is_some() {
                 return Err(format!("OT-2: {object} is there, and still waited for"));
+            }
+        }
+        for (object, others) in &self.copies {
+            let first = self.cell(object).and_then(|cell| cell.location());
+            let is_first = |first: SharedLocation| others.contains(&first.node);
+            if others.is_empty() || first.is_none_or(is_first) {
+                return Err(format!("OT-3: {object} has copies {others:?} of nothing"));
             }
         }
         Ok(())

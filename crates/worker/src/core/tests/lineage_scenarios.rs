@@ -274,7 +274,17 @@ fn carry(from: &mut TestOwner, to: &mut TestOwner) {
 
 #[test]
 fn a_dead_node_takes_its_copies_and_leases_along() {
-    let (mut owner, result) = owner_with_result();
+    let mut owner = TestOwner::new("owner");
+    let result = owner.submit(&template());
+    owner.grant_of(0, 1, far_address("w1", 3));
+    owner.effects();
+    owner.reply(
+        "w1",
+        result.id(),
+        TaskOutcome::Returned,
+        vec![shared(3)],
+        10,
+    );
     let elsewhere = owner.submit(&template());
     owner.effects();
     owner.reply(
@@ -285,15 +295,14 @@ fn a_dead_node_takes_its_copies_and_leases_along() {
         10,
     );
     owner.effects();
-    let node = NodeId::from_array([1; 28]);
     let cause = DeathCause::new(DeathKind::NodeDied, "");
-    owner.core.on_node_died(&node, &cause, 0);
+    owner.core.on_node_died(&node(3), &cause, 0);
     owner.core.validate().unwrap();
     assert!(!result.is_ready());
     assert!(elsewhere.is_ready());
     assert!(owner.core.tasks.leases.is_empty());
     assert!(pushed(&mut owner).is_empty(), "its worker is gone, too");
-    owner.grant(2, "w1");
+    owner.grant(2, "w2");
     assert_eq!(pushed(&mut owner), [result.id().task()]);
 }
 

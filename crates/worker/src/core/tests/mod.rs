@@ -2,6 +2,8 @@
 //! so that the wire format is exercised by each of them, and invariants are checked at the end.
 
 mod actor_scenarios;
+mod copy_scenarios;
+mod far_scenarios;
 mod lineage_scenarios;
 mod oom_scenarios;
 mod reference_scenarios;
@@ -31,6 +33,18 @@ pub(super) fn address(name: &str) -> WorkerAddress {
         node: NodeId::from_array([1; 28]),
         endpoint: format!("unix:@{name}"),
         node_endpoint: String::new(),
+    }
+}
+
+pub(super) fn node(number: u8) -> NodeId {
+    NodeId::from_array([number; 28])
+}
+
+/// A process on another node than the owner's, which is 1.
+pub(super) fn far_address(name: &str, number: u8) -> WorkerAddress {
+    WorkerAddress {
+        node: node(number),
+        ..address(name)
     }
 }
 
@@ -131,10 +145,14 @@ impl TestOwner {
     }
 
     pub fn grant(&mut self, number: u64, worker: &str) {
+        self.grant_of(0, number, address(worker));
+    }
+
+    pub fn grant_of(&mut self, class: u64, number: u64, worker: WorkerAddress) {
         let granted = LeaseGranted {
-            class: 0,
+            class,
             lease: LeaseId { number },
-            worker: address(worker),
+            worker,
             ..LeaseGranted::default()
         };
         self.core.on_node_message(granted.into(), self.now);

@@ -149,6 +149,7 @@ fn by(registrar: &str) -> Registrations {
     Registrations {
         registrar: address(registrar).worker,
         count: 1,
+        node: address(registrar).node,
     }
 }
 
