@@ -44,7 +44,8 @@ def find(address: str | None, temp_dir: str | None) -> dict[str, Any] | None:
     if found is None:
         raise ConnectionError(
             f"Failed to connect to Ray cluster at {address}: no node of that cluster runs on this "
-            f"machine (looked below {temporary_folder(temp_dir)})."
+            f"machine (looked below {temporary_folder(temp_dir)}). `whipray start "
+            f"--address={address}` makes this machine one of its nodes."
         )
     return _head_of(found, temp_dir)
 

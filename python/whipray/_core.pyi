@@ -247,7 +247,10 @@ def get(
 
 def put(value: Any) -> ObjectRef[Any]: ...
 def wait(
-    refs: list[ObjectRef[Any]] | list[Any], num_returns: int, timeout: float | None
+    refs: list[ObjectRef[Any]] | list[Any],
+    num_returns: int,
+    timeout: float | None,
+    fetch_local: bool = False,
 ) -> tuple[list[Any], list[Any]]: ...
 def cancel(ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
     """Raises ``TypeError`` for a ref that no task makes.

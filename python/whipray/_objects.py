@@ -70,14 +70,15 @@ def wait(
 
     Returns the ready ones (at most ``num_returns``) and the others, both in the given order. A task
     that failed counts as ready; a generator is ready once its next reference is there, or no more
-    will come.
+    will come. With ``fetch_local`` the values of ready ones are on their way to this node, where
+    they are on others.
 
     Raises TypeError for anything but a list of references, ValueError for repeated references and
     numbers out of range.
     """
     if not _session_of_process.role:
         _session.ensure()
-    return _core.wait(ray_waitables, int(+num_returns), timeout)
+    return _core.wait(ray_waitables, int(+num_returns), timeout, fetch_local)
 
 
 def cancel(

@@ -103,6 +103,7 @@ pub fn timeline(py: Python<'_>) -> PyResult<String> {
 fn process<'py>(py: Python<'py>, report: &ProcessReport) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("worker_id", report.worker.to_hex())?;
+    dict.set_item("node_id", report.node.to_hex())?;
     dict.set_item("pid", report.pid)?;
     dict.set_item("is_driver", report.is_driver)?;
     dict.set_item("is_cut", report.is_cut)?;
@@ -130,6 +131,8 @@ fn object<'py>(py: Python<'py>, report: &ObjectReport) -> PyResult<Bound<'py, Py
     dict.set_item("is_ready", report.is_ready)?;
     dict.set_item("size_bytes", report.size_bytes)?;
     dict.set_item("is_shared", report.is_shared)?;
+    let nodes: Vec<String> = report.nodes.iter().map(|node| node.to_hex()).collect();
+    dict.set_item("node_ids", nodes)?;
     dict.set_item("local", report.local)?;
     dict.set_item("by_tasks", report.by_tasks)?;
     dict.set_item("by_objects", report.by_objects)?;

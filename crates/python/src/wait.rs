@@ -19,11 +19,15 @@ type Ready = SmallVec<[usize; 8]>;
 static WAITS: AtomicU64 = AtomicU64::new(1);
 
 /// Up to `num_returns` references that are ready, and all others, both in the order of `refs`.
+///
+/// `fetch_local`: values of those that are ready are fetched where they lie on other nodes.
 #[pyfunction]
+#[pyo3(signature = (refs, num_returns, timeout, fetch_local = false))]
 pub fn wait<'py>(
     refs: &Bound<'py, PyAny>,
     num_returns: isize,
     timeout: Option<f64>,
+    fetch_local: bool,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = refs.py();
     let list = checked_list(refs)?;
@@ -37,6 +41,9 @@ pub fn wait<'py>(
     }
     let ready = look(list, num_returns)?;
     if ready.len() as isize == num_returns {
+        if fetch_local {
+            fetch(list, &ready)?;
+        }
         return parted(list, &ready);
     }
     // The user may change the list while this waits.
@@ -57,7 +64,30 @@ pub fn wait<'py>(
     let is_ready = |(_, handle): &(usize, &&ObjectHandle)| handle.is_ready();
     let found = handles.iter().enumerate().filter(is_ready).take(count);
     let ready: Ready = found.map(|(index, _)| index).collect();
+    if fetch_local {
+        fetch(&list, &ready)?;
+    }
     parted(&list, &ready)
+}
+
+/// Has the values of these items fetched, without waiting for them.
+fn fetch(list: &Bound<'_, PyList>, ready: &[usize]) -> PyResult<()> {
+    let Some(connection) = connection::find() else {
+        return Ok(());
+    };
+    if !connection.runtime.has_far_values() {
+        return Ok(());
+    }
+    let mut handles = Vec::with_capacity(ready.len());
+    for index in ready {
+        let item = list.get_item(*index)?;
+        if let Ok(reference) = item.cast_exact::<ObjectRef>() {
+            handles.push(reference.get().handle(list.py())?);
+        }
+    }
+    let handles: Vec<&ObjectHandle> = handles.iter().collect();
+    list.py().detach(|| connection.runtime.fetch(&handles));
+    Ok(())
 }
 
 /// What tells that an item is ready: of a generator the next of its references.

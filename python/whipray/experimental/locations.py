@@ -22,7 +22,7 @@ def get_object_locations(
 
     ``node_ids`` is empty for small values, which are with the process that owns them; the size of
     what is not there yet is None. Spilled values count as where they were, and are not told apart.
-    The processes of this machine are asked, which takes a few seconds at most: ``timeout_ms`` has
+    The processes of the cluster are asked, which takes a few seconds at most: ``timeout_ms`` has
     no effect.
 
     Raises TypeError for what is no list of references.
@@ -66,7 +66,7 @@ def _known_objects(only_process: str | None = None) -> dict[str, dict[str, Any]]
             is_owner = entry["owner_id"] == process["worker_id"]
             if entry["is_ready"] and (is_owner or entry["object_id"] not in found):
                 found[entry["object_id"]] = {
-                    "node_ids": [reports["node_id"]] if entry["is_shared"] else [],
+                    "node_ids": entry["node_ids"],
                     "object_size": entry["size_bytes"],
                     "did_spill": False,
                 }

@@ -151,6 +151,7 @@ def _complete(rows: list[Any], reports: dict[str, Any]) -> list[Any]:
 def workers() -> list[WorkerState]:
     """All processes that are there."""
     reports = _core.reports(1)
+    ips = _ips()
     known = {worker["worker_id"]: worker for worker in reports["workers"]}
     rows = [
         WorkerState(
@@ -170,8 +171,8 @@ def workers() -> list[WorkerState]:
             is_alive=True,
             worker_type="DRIVER",
             exit_type=None,
-            node_id=reports["node_id"],
-            ip=reports["node_ip"],
+            node_id=process["node_id"],
+            ip=ips.get(process["node_id"], reports["node_ip"]),
             pid=process["pid"],
         )
         for process in reports["processes"]
@@ -180,11 +181,16 @@ def workers() -> list[WorkerState]:
     return rows
 
 
+def _ips() -> dict[str, str]:
+    return {node["node_id"]: node["ip"] for node in _core.status()["nodes"]}
+
+
 def tasks() -> list[TaskState]:
     """Tasks that are under way, and the last ones that are through."""
     reports = _core.reports(_ENTRIES, _ENTRIES)
     now_ms = time.time() * 1000
     pids = {process["worker_id"]: process["pid"] for process in reports["processes"]}
+    places = {process["worker_id"]: process["node_id"] for process in reports["processes"]}
     running = {task for process in reports["processes"] for task, _ in process["running"]}
     blocked = {task for process in reports["processes"] for task in process["blocked"]}
     queued = {task for process in reports["processes"] for task in process["queued"]}
@@ -198,16 +204,20 @@ def tasks() -> list[TaskState]:
                 state = "RUNNING"
             elif task["task_id"] in queued and task["is_actor_method"]:
                 state = "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY"
-            rows.append(_task(task, state, reports["node_id"], pids, now_ms))
-        rows.extend(_ended(task, reports["node_id"], pids) for task in process["ended"])
+            rows.append(_task(task, state, places, pids, now_ms))
+        rows.extend(_ended(task, places, pids) for task in process["ended"])
     return _complete(rows, reports)
 
 
 def _task(
-    task: dict[str, Any], state: str, node_id: str, pids: dict[str, int], now_ms: float
+    task: dict[str, Any],
+    state: str,
+    places: dict[str, str],
+    pids: dict[str, int],
+    now_ms: float,
 ) -> TaskState:
     return TaskState(
-        **_identity(task, node_id, pids),
+        **_identity(task, places, pids),
         state=state,
         error_type=None,
         required_resources=task["resources"],
@@ -215,14 +225,14 @@ def _task(
     )
 
 
-def _ended(task: dict[str, Any], node_id: str, pids: dict[str, int]) -> TaskState:
+def _ended(task: dict[str, Any], places: dict[str, str], pids: dict[str, int]) -> TaskState:
     error_type = None
     if task["end"] == "Raised":
         error_type = "TASK_EXECUTION_EXCEPTION"
     elif task["end"] == "Failed":
         error_type = _ERROR_TYPES.get(task["failure"], "UNSPECIFIED")
     return TaskState(
-        **_identity(task, node_id, pids),
+        **_identity(task, places, pids),
         state="FAILED" if error_type else "FINISHED",
         error_type=error_type,
         creation_time_ms=task["submitted_at_us"] // 1000,
@@ -231,7 +241,9 @@ def _ended(task: dict[str, Any], node_id: str, pids: dict[str, int]) -> TaskStat
     )
 
 
-def _identity(task: dict[str, Any], node_id: str, pids: dict[str, int]) -> dict[str, Any]:
+def _identity(
+    task: dict[str, Any], places: dict[str, str], pids: dict[str, int]
+) -> dict[str, Any]:
     actor_id = None if task["actor_id"].startswith(_NO_ACTOR) else task["actor_id"]
     worker_id = task["worker_id"]
     return dict(
@@ -243,7 +255,7 @@ def _identity(task: dict[str, Any], node_id: str, pids: dict[str, int]) -> dict[
         type="ACTOR_TASK" if task["is_actor_method"] else "NORMAL_TASK",
         func_or_class_name=task["name"],
         parent_task_id=task["parent_task_id"],
-        node_id=node_id if worker_id else None,
+        node_id=places.get(worker_id),
         worker_id=worker_id,
         worker_pid=pids.get(worker_id),
         language="PYTHON",
@@ -253,6 +265,7 @@ def _identity(task: dict[str, Any], node_id: str, pids: dict[str, int]) -> dict[
 def objects() -> list[ObjectState]:
     """The references of all processes."""
     reports = _core.reports(_ENTRIES)
+    ips = _ips()
     # A borrower that never asked for the value does not know its size; the owner does.
     sizes = {
         entry["object_id"]: entry["size_bytes"]
@@ -280,7 +293,7 @@ def objects() -> list[ObjectState]:
                     call_site=entry["call_site"] or "disabled",
                     type="DRIVER" if process["is_driver"] else "WORKER",
                     pid=process["pid"],
-                    ip=reports["node_ip"],
+                    ip=ips.get(process["node_id"], reports["node_ip"]),
                 )
             )
     return _complete(rows, reports)
