@@ -18,6 +18,8 @@ pub struct Client {
     pub worker: WorkerId,
     pub role: Role,
     pub pid: u32,
+    /// Where other processes of this node reach it.
+    pub endpoint: String,
     /// What it said when it left on purpose.
     pub goodbye: Option<String>,
     /// Those whom it watches.
@@ -71,6 +73,7 @@ impl Node {
             worker: hello.worker,
             role,
             pid: hello.pid,
+            endpoint: hello.endpoint.clone(),
             goodbye: None,
             watches: FxHashSet::default(),
         };
@@ -102,6 +105,12 @@ impl Node {
             }
             _ => self.welcome(client, JobId::default()),
         }
+    }
+
+    /// Where a driver or worker of this node is reached by other processes of it.
+    pub fn endpoint_of(&self, worker: WorkerId) -> Option<&str> {
+        let client = self.clients.get(self.by_worker.get(&worker)?)?;
+        Some(&client.endpoint).map(String::as_str).filter(|it| !it.is_empty())
     }
 
     fn refuse(&mut self, client: ClientId, reason: String) {

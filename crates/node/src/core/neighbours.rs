@@ -227,6 +227,7 @@ impl Node {
             worker: WorkerId::from_array(node.to_array()),
             role: Role::Node,
             pid: 0,
+            endpoint: String::new(),
             goodbye: None,
             watches: FxHashSet::default(),
         };

@@ -187,6 +187,13 @@ impl Connections {
         true
     }
 
+    /// Gives a peer's connection to somebody else.
+    pub fn take(&mut self, client: ClientId, poller: &Poller) -> Option<Connection> {
+        let peer = self.peers.remove(&client)?;
+        poller.remove(&peer.connection);
+        Some(peer.connection)
+    }
+
     /// Tells all clients why nothing will come any more, as far as they listen.
     pub fn say_last(&mut self, ends: &NodeEnds) {
         let message = ends.clone().into();

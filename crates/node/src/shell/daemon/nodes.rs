@@ -7,7 +7,7 @@ use whipray_proto::messages::membership::{
     Heartbeat, HeartbeatHello, StreamAck, StreamHello, StreamWelcome,
 };
 use whipray_proto::messages::node_said::NodeSaid;
-use whipray_proto::messages::session::Refused;
+use whipray_proto::messages::session::{PeerHello, Refused};
 use whipray_proto::{Message, NodeId, PROTOCOL_VERSION, limits};
 
 use super::{Control, Daemon, EndReason};
@@ -109,6 +109,29 @@ impl<C: Control> Daemon<C> {
                 self.connections.queue(client, &Heartbeat { beat }.into());
             }
             _ => self.connections.close(client, &self.poller),
+        }
+    }
+
+    // ---- peers of processes ---------------------------------------------------------------------
+
+    /// A process of another machine wants to speak with one of this node: the connection goes to that
+    /// one, and the daemon has no part in it any more.
+    pub(super) fn pass_peer(&mut self, client: ClientId, mut hello: PeerHello) {
+        let is_welcome = hello.version == PROTOCOL_VERSION
+            && same_token(&self.streams.identity.token, &hello.token);
+        let endpoint = self.node.endpoint_of(hello.to).and_then(|it| it.parse().ok());
+        let Some(connection) = self.connections.take(client, &self.poller) else {
+            return;
+        };
+        let (true, Some(endpoint)) = (is_welcome, endpoint) else {
+            // The peer sees the end, and asks its node what it means.
+            return tracing::info!(to = %hello.to, is_welcome, "a peer is turned away");
+        };
+        // The process checks it again: its own is as good as the one that was shown here.
+        hello.token.clone_from(&self.streams.identity.token);
+        let to = hello.to;
+        if let Err(error) = whipray_net::pass_peer(connection, hello, &endpoint) {
+            tracing::warn!(%to, %error, "a peer's connection cannot be passed on");
         }
     }
 
