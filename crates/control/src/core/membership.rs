@@ -61,7 +61,7 @@ impl Member {
         NodeNews {
             node: status.node,
             state: self.state() as i32,
-            endpoint: status.endpoint.clone(),
+            endpoint: status.node_endpoint.clone(),
             ip: status.ip.clone(),
             total: status.total.clone(),
             available: status.available.clone(),
@@ -110,7 +110,7 @@ impl Control {
     /// A node that joins a cluster hears who is there, and whose programs run.
     fn introduce(&mut self, node: NodeId) {
         let (is_on, with_decreases) = self.watch;
-        if is_on {
+        if is_on || with_decreases {
             let watch = ControlSays::WatchResources {
                 is_on,
                 with_decreases,

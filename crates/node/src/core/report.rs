@@ -39,6 +39,8 @@ impl Node {
             store_spilled_bytes: store.spilled_bytes,
             store_spilled_objects: store.spilled_objects,
             metrics_port: self.metrics.port().into(),
+            node_endpoint: self.config.node_endpoint.clone(),
+            ..NodeStatus::default()
         }
     }
 

@@ -114,6 +114,9 @@ pub struct NodeStatus {
     /// The same as a [`NodeEnd`].
     #[prost(enumeration = "NodeEnd", tag = "23")]
     pub end: i32,
+    /// `tcp:host:port` of its daemon, for other machines; empty where it has no such port.
+    #[prost(string, tag = "24")]
+    pub node_endpoint: String,
 }
 
 /// How a node came to its end, with Ray's numbers.

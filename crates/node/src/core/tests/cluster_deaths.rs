@@ -61,7 +61,10 @@ fn a_node_that_is_dead_takes_leases_watched_processes_and_itself() {
     cluster.set_state(1, NodeState::Dead);
     let received = cluster.nodes[0].received(driver);
     let names: Vec<&str> = received.iter().map(Message::name).collect();
-    assert_eq!(names, ["LeaseLost", "WorkerDied", "NodeDied", "LeasePending"]);
+    assert_eq!(
+        names,
+        ["LeaseLost", "WorkerDied", "NodeDied", "LeasePending"]
+    );
     for message in &received {
         let cause = match message {
             Message::LeaseLost(lost) => &lost.cause,
@@ -119,7 +122,11 @@ fn a_process_of_another_node_is_watched_through_its_node_once() {
         assert_eq!(told, [(process, DeathKind::Unknown)]);
     }
     watch(&mut cluster, driver, process, 1);
-    assert_eq!(deaths(&mut cluster.nodes[0], driver).len(), 1, "it is known");
+    assert_eq!(
+        deaths(&mut cluster.nodes[0], driver).len(),
+        1,
+        "it is known"
+    );
 }
 
 #[test]

@@ -96,7 +96,10 @@ fn a_worker_of_another_node_is_killed_and_its_end_is_told() {
     let worker = granted.worker.worker;
     let (stranger, _) = cluster.nodes[0].driver();
     for client in [stranger, driver] {
-        assert!(!cluster.nodes[1].is_killed(worker), "it is not the stranger's");
+        assert!(
+            !cluster.nodes[1].is_killed(worker),
+            "it is not the stranger's"
+        );
         let reason = "cancelled".to_owned();
         cluster.nodes[0].say(client, KillWorker { worker, reason });
         cluster.run();
@@ -250,12 +253,18 @@ fn what_no_node_has_is_infeasible_until_one_comes_that_has_it() {
     cluster.run();
     let pending = cluster.nodes[0].pending(driver);
     assert!(pending[0].infeasible);
-    assert_eq!(pending[0].reason, "asks for 4 CPU and no node has more than 2");
+    assert_eq!(
+        pending[0].reason,
+        "asks for 4 CPU and no node has more than 2"
+    );
     // It fits elsewhere alone: that is no reason to complain.
     cluster.nodes[0].target_of(driver, 2, job, 1, cpus(2.0));
     cluster.run();
     let received = cluster.nodes[0].received(driver);
-    assert!(matches!(received.as_slice(), [Message::LeaseGranted(_)]), "{received:?}");
+    assert!(
+        matches!(received.as_slice(), [Message::LeaseGranted(_)]),
+        "{received:?}"
+    );
     let news = whipray_proto::link::NodeNews {
         node: id(8),
         total: cpus(16.0),

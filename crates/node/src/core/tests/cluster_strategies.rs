@@ -56,10 +56,7 @@ fn place(cluster: &mut Cluster, group: PlacementGroupId, places: &[usize]) {
             attempt: 1,
             bundles,
         });
-        stage.control(ControlSays::CommitBundles {
-            group,
-            attempt: 1,
-        });
+        stage.control(ControlSays::CommitBundles { group, attempt: 1 });
     }
     let nodes: Vec<NodeId> = places.iter().map(|place| id(*place)).collect();
     cluster.nodes[0].control(ControlSays::GroupPlaced { group, nodes });
@@ -144,7 +141,8 @@ fn a_node_of_which_nobody_has_told_yet_is_waited_for_a_moment() {
         ..cluster.news_of(1)
     };
     cluster.nodes[0].control(ControlSays::Nodes(vec![news]));
-    let is_asked = |effect: &Effect| matches!(effect, Effect::ToNode { node, .. } if *node == id(8));
+    let is_asked =
+        |effect: &Effect| matches!(effect, Effect::ToNode { node, .. } if *node == id(8));
     assert!(cluster.nodes[0].effects.iter().any(is_asked));
     cluster.nodes[0].wait(2 * SECOND);
     let received = cluster.nodes[0].received(driver);
@@ -177,9 +175,7 @@ fn a_bundle_of_another_node_serves() {
     let (driver, job) = cluster.driver(0);
     let group = PlacementGroupId::new(job);
     cluster.nodes[0].want(driver, 1, inside(group, Some(1), job), 3);
-    let asked = NodeSays::GroupWanted {
-        group,
-    };
+    let asked = NodeSays::GroupWanted { group };
     assert!(cluster.nodes[0].told().contains(&asked));
     place(&mut cluster, group, &[0, 1]);
     assert_eq!(places(&mut cluster, driver), [id(1)]);

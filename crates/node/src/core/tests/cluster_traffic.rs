@@ -11,12 +11,29 @@ use crate::core::workers::Work;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Want { node: usize, class: u64, target: u32 },
-    Return { node: usize, which: usize },
-    Kill { node: usize, which: usize },
-    Exit { node: usize, which: usize },
-    StartWorkers { node: usize },
-    Deliver { which: usize },
+    Want {
+        node: usize,
+        class: u64,
+        target: u32,
+    },
+    Return {
+        node: usize,
+        which: usize,
+    },
+    Kill {
+        node: usize,
+        which: usize,
+    },
+    Exit {
+        node: usize,
+        which: usize,
+    },
+    StartWorkers {
+        node: usize,
+    },
+    Deliver {
+        which: usize,
+    },
     News,
 }
 
@@ -150,9 +167,10 @@ impl Owners {
         for home in 0..3 {
             let node = &self.cluster.nodes[home].node;
             let (driver, _) = self.drivers[home];
-            let local = node.pool.iter().filter(
-                |(_, it)| matches!(it.work, Work::Leased { owner, .. } if owner == driver),
-            );
+            let local = node
+                .pool
+                .iter()
+                .filter(|(_, it)| matches!(it.work, Work::Leased { owner, .. } if owner == driver));
             let foreign = node.forwarding.leases.iter().count();
             let has = local.count() + foreign;
             assert_eq!(has, self.held[home].len(), "node {home} and its owner");
