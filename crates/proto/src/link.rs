@@ -182,8 +182,9 @@ pub enum ControlSays {
     },
     /// The group is gone: so are its bundles, whoever uses them, and those who wait for it.
     RemoveGroup { group: PlacementGroupId },
-    /// Whether to say what is free: at once, and then at each growth; `with_decreases`: at each
-    /// change, at most every `VIEW_INTERVAL`.
+    /// Whether to say what is free. `is_on`: someone waits for room, and wants to hear of each growth
+    /// at once. `with_decreases`: other nodes want to know, and hear of each change, at most every
+    /// `VIEW_INTERVAL`. With either of them it is said once at once.
     WatchResources { is_on: bool, with_decreases: bool },
     /// How are you?
     Report { request: u64 },

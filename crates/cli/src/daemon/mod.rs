@@ -2,6 +2,7 @@
 
 mod composition;
 mod flags;
+mod health;
 mod logging;
 mod memory;
 mod options;
@@ -58,6 +59,8 @@ pub enum StartError {
     Resources(#[from] resources::ResourcesError),
     #[error(transparent)]
     Spilling(#[from] spilling::SpillingError),
+    #[error(transparent)]
+    Flag(#[from] flags::FlagError),
     #[error(
         "cannot use the folder {folder} for temporary files: {error}; choose another one with --temp-dir"
     )]
@@ -162,7 +165,9 @@ fn run_on(ground: &mut Ground, mut outcome: Result<EndReason, DaemonError>) -> E
             // Whoever waits for the driver's processes to be gone should not wait for a disk
             // that keeps the state of a cluster which nobody can come back to.
             EndReason::DriverGone => std::process::exit(0),
-            EndReason::Terminated | EndReason::Asked(_) => return ExitCode::SUCCESS,
+            EndReason::Terminated | EndReason::Asked(_) | EndReason::Drained(_) => {
+                return ExitCode::SUCCESS;
+            }
             EndReason::NotJoined(_) | EndReason::HeadLost(_) => return ExitCode::FAILURE,
             EndReason::Fenced(_) => {}
         }
@@ -301,7 +306,8 @@ impl Ground {
             None => {
                 let path = session.directory().join("control.redb");
                 let storage = RedbStorage::open(&path).map_err(StartError::System)?;
-                let control = Control::new(env!("CARGO_PKG_VERSION"), cluster_address.clone());
+                let mut control = Control::new(env!("CARGO_PKG_VERSION"), cluster_address.clone());
+                control.set_health(health::settings(&flags)?);
                 Composed::Here(Box::new(ClusterControl::new(control, storage)))
             }
         };

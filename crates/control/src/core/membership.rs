@@ -110,7 +110,7 @@ impl Control {
     /// A node that joins a cluster hears who is there, and whose programs run.
     fn introduce(&mut self, node: NodeId) {
         let (is_on, with_decreases) = self.watch;
-        if is_on {
+        if is_on || with_decreases {
             let watch = ControlSays::WatchResources {
                 is_on,
                 with_decreases,

@@ -66,7 +66,7 @@ pub struct Control {
     changed_nodes: BTreeSet<NodeId>,
     /// When nodes last heard of others.
     told_news_us: u64,
-    /// Whether nodes say what they have to give, and whether also where it gets less.
+    /// Whether nodes say when they have more to give, and whether they say each change.
     watch: (bool, bool),
     /// The node of each process that control knows of.
     homes: FxHashMap<WorkerId, NodeId>,

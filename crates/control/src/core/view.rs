@@ -98,8 +98,7 @@ impl Control {
 
     /// Has nodes say what they have to give, as far as someone wants to know.
     pub(super) fn watch_nodes(&mut self) {
-        let with_decreases = self.has_several_nodes();
-        let is_on = with_decreases || self.waits_for_room();
+        let (is_on, with_decreases) = (self.waits_for_room(), self.has_several_nodes());
         if self.watch == (is_on, with_decreases) {
             return;
         }

@@ -24,10 +24,15 @@ impl Node {
             deadline_us,
             "this node is to go, and takes nothing new"
         );
-        let deadline = now.saturating_add(deadline_us);
+        let deadline = match deadline_us {
+            0 => Micros::MAX,
+            _ => now.saturating_add(deadline_us),
+        };
         let is_told = self.draining.is_some_and(|draining| draining.is_told);
         self.draining = Some(Draining { deadline, is_told });
-        self.timers.set(deadline, Timer::Drained);
+        if deadline_us > 0 {
+            self.timers.set(deadline, Timer::Drained);
+        }
         self.give_up_reservations(now);
         self.reclaim.is_fresh = true;
         self.schedule(now);
@@ -47,6 +52,11 @@ impl Node {
             }
             self.update_hunger(reservation.waiter, now);
         }
+    }
+
+    /// Whether this node is to go.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_some()
     }
 
     /// Says once that nothing runs here any more, or that it has had its time.

@@ -135,6 +135,8 @@ pub enum EndReason {
     HeadLost(String),
     /// The cluster has given this node up, or is about to: it may join as a new one.
     Fenced(String),
+    /// The cluster has let it go, as it was to.
+    Drained(String),
 }
 
 /// A node with its control, and the world around them.
@@ -292,8 +294,13 @@ impl<C: Control> Daemon<C> {
                 self.drive_streams();
             }
         };
+        let reason = match reason {
+            EndReason::Fenced(reason) if self.node.is_draining() => EndReason::Drained(reason),
+            other => other,
+        };
         if let EndReason::NotJoined(reason)
         | EndReason::HeadLost(reason)
+        | EndReason::Drained(reason)
         | EndReason::Fenced(reason) = &reason
         {
             tracing::error!(reason, "the node ends");

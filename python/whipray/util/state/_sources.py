@@ -89,7 +89,7 @@ def nodes() -> list[NodeState]:
             node_ip=node["ip"],
             is_head_node=node["is_head"],
             state="ALIVE" if node["alive"] else "DEAD",
-            state_message=None,
+            state_message=node["death"] or None,
             node_name=node["hostname"],
             resources_total=node["total"],
             labels=node["labels"],

@@ -46,7 +46,7 @@ fn who_joins_hears_of_all_and_all_hear_of_it() {
         if description.job == job && known.worker == driver)
     ));
     assert!(orders.contains(&ControlSays::WatchResources {
-        is_on: true,
+        is_on: false,
         with_decreases: true
     }));
     let Some(ControlSays::Nodes(news)) = orders.first() else {
@@ -55,7 +55,7 @@ fn who_joins_hears_of_all_and_all_hear_of_it() {
     assert_eq!(states(news), [(0, NodeState::Alive), (1, NodeState::Alive)]);
     let orders = stage.orders_of(0);
     assert!(orders.contains(&ControlSays::WatchResources {
-        is_on: true,
+        is_on: false,
         with_decreases: true
     }));
     stage.join(2, 1.0);
