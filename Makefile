@@ -15,6 +15,7 @@ PYTHON := $(shell for name in python3.11 python3; do \
 endif
 RAY_PYTHON ?=
 BENCH_OPTIONS ?=
+MINUTES ?= 20
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -37,7 +38,7 @@ SHIM_SOURCES := $(call sources,python/ray-shim)
 
 say = @printf '\033[1m%s\033[0m\n' '$(1)'
 
-.PHONY: help demo test check bench compat ecosystem web docs
+.PHONY: help demo test check bench soak compat ecosystem web docs
 .PHONY: prerequisites check-rust check-licences check-python check-instructions
 .PHONY: test-rust test-python test-stub
 
@@ -55,6 +56,9 @@ check: check-rust check-licences check-python docs ## formatting, lints, types, 
 
 bench: $(STAMPS)/installed $(STAMPS)/developer ## compare the speed with Ray (RAY_PYTHON=path of an interpreter with Ray)
 	@$(VENV_PYTHON) benches/compare_ray.py $(if $(RAY_PYTHON),--ray-python $(RAY_PYTHON)) $(BENCH_OPTIONS)
+
+soak: $(STAMPS)/installed $(STAMPS)/developer ## work under random faults on four machines (MINUTES=20): nothing lost, no growth
+	@$(VENV_PYTHON) benches/soak.py --minutes $(MINUTES)
 
 compat: $(STAMPS)/installed $(STAMPS)/developer ## compare names and signatures with Ray's; deviations need a documented reason
 	$(call say,names and signatures beside those of Ray)

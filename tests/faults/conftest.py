@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Sequence
 
 import pytest
-from harness import processes
+from harness import network, processes
 from harness.driver import Driver, Drivers
 from harness.engine import Engine
+from harness.machines import Machines
 from harness.processes import Process
 from harness.waiting import until
+from harness.workload import Workload
 
 PROLOGUE = """
 import os, signal, sys, time
@@ -99,3 +101,27 @@ def start(engine: Engine, drivers: Drivers, tmp_path: Path) -> Iterator[Callable
         return Running(driver, below, workers, Path(told["session"][0]))
 
     yield start
+
+
+@pytest.fixture
+def machines(drivers: Drivers, tmp_path: Path) -> Iterator[Callable[..., Machines]]:
+    """`machines(count, slow=[...])`: machines on a network of their own, without daemons so far.
+    All of it is gone after the test."""
+    reason = network.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    made: List[network.Network] = []
+
+    def machines(count: int, slow: Sequence[int] = ()) -> Machines:
+        made.append(network.Network(count, list(slow)))
+        return Machines(made[-1], tmp_path, drivers)
+
+    yield machines
+    for one in made:
+        one.remove()
+
+
+@pytest.fixture
+def workload(tmp_path: Path) -> Callable[..., Workload]:
+    """`workload(tasks=..., pause=...)`"""
+    return lambda tasks, pause: Workload(tmp_path, tasks, pause)

@@ -21,7 +21,7 @@ def make(verb: str) -> str:
 
 def test_help_lists_every_verb() -> None:
     listed = [line.split()[0] for line in make("help").splitlines()[1:]]
-    verbs = "help demo test check bench compat ecosystem web docs"
+    verbs = "help demo test check bench soak compat ecosystem web docs"
     assert listed == verbs.split()
 
 

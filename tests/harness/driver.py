@@ -23,7 +23,9 @@ class Driver:
         arguments: Optional[List[str]] = None,
         working_directory: Optional[Path] = None,
         environment: Optional[Dict[str, str]] = None,
+        prefix: Optional[List[str]] = None,
     ) -> None:
+        """`prefix` stands before the command, to run it elsewhere."""
         folder.mkdir(parents=True, exist_ok=True)
         self.script = folder / name
         self.script.write_text(textwrap.dedent(source))
@@ -31,7 +33,7 @@ class Driver:
         self._stderr_path = folder / (name + ".stderr")
         with open(self._stdout_path, "w") as stdout, open(self._stderr_path, "w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", str(self.script), *(arguments or [])],
+                [*(prefix or []), sys.executable, "-u", str(self.script), *(arguments or [])],
                 cwd=working_directory or folder,
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
