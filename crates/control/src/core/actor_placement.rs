@@ -29,12 +29,13 @@ enum Choice {
 impl Control {
     /// Finds a node for an actor whose constructor can run.
     pub(super) fn place_actor(&mut self, actor: ActorId) {
+        self.take_promise_back(actor);
         let mut views = self.views();
         self.place_actor_among(actor, &mut views);
     }
 
+    /// The actor has no promise.
     fn place_actor_among(&mut self, actor: ActorId, views: &mut [NodeView]) {
-        self.take_promise_back(actor);
         let Some(entry) = self.actors.get(&actor) else {
             return;
         };
@@ -332,6 +333,8 @@ impl Control {
         {
             entry.node = None;
             self.place_actor(actor);
+            // Where it does not go to the node that it was called back for, others may.
+            self.place_waiting_actors();
         }
     }
 
