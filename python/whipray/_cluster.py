@@ -33,8 +33,8 @@ def nodes() -> list[dict[str, Any]]:
             "DashboardAgentListenPort": 0,
             "RuntimeEnvAgentPort": 0,
             "NodeName": node["ip"],
-            "DeathReason": 0 if node["alive"] else 1,
-            "DeathReasonMessage": "",
+            "DeathReason": node["end"],
+            "DeathReasonMessage": node["death"],
             "alive": node["alive"],
             "Resources": _with_node_names(node, node["total"]),
             "Labels": {"ray.io/node-id": node["node_id"], **node["labels"]},
@@ -45,7 +45,7 @@ def nodes() -> list[dict[str, Any]]:
 
 def _port(node: dict[str, Any]) -> int:
     """The TCP port of a node; zero for one that listens on this machine's sockets alone."""
-    endpoint = str(node["endpoint"])
+    endpoint = str(node["node_endpoint"] or node["endpoint"])
     return int(endpoint.rpartition(":")[2]) if endpoint.startswith("tcp:") else 0
 
 
