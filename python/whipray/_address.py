@@ -130,10 +130,12 @@ def _is_of_this_user(folder: str) -> bool:
 
 
 def _same(node: dict[str, Any], host: str, port: str) -> bool:
-    known_host, _, known_port = str(node.get("cluster_address") or "").rpartition(":")
-    return known_port == port and (
-        known_host == host or host in ("127.0.0.1", "localhost", "0.0.0.0", socket.gethostname())
-    )
+    names_this_machine = host in ("127.0.0.1", "localhost", "0.0.0.0", socket.gethostname())
+    for known in (node.get("cluster_address"), node.get("tcp")):
+        known_host, _, known_port = str(known or "").rpartition(":")
+        if known_port == port and (known_host == host or names_this_machine):
+            return True
+    return False
 
 
 def _of_session(folder: str) -> dict[str, Any] | None:

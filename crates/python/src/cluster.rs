@@ -137,6 +137,9 @@ fn node<'py>(py: Python<'py>, node: &NodeStatus) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("ip", &node.ip)?;
     dict.set_item("hostname", &node.hostname)?;
     dict.set_item("endpoint", &node.endpoint)?;
+    dict.set_item("node_endpoint", &node.node_endpoint)?;
+    dict.set_item("death", &node.death)?;
+    dict.set_item("end", node.end)?;
     dict.set_item("total", resources(py, &node.total)?)?;
     dict.set_item("available", resources(py, &node.available)?)?;
     dict.set_item("labels", &node.labels)?;

@@ -185,12 +185,23 @@ def _ips() -> dict[str, str]:
     return {node["node_id"]: node["ip"] for node in _core.status()["nodes"]}
 
 
+_GONE = ""
+"""What stands for processes that are gone."""
+
+
+def _places(reports: dict[str, Any]) -> dict[str, str | None]:
+    """The nodes of processes; of one that is gone it is known where there is only one node."""
+    places = {process["worker_id"]: process["node_id"] for process in reports["processes"]}
+    is_alone = set(places.values()) <= {reports["node_id"]}
+    return {**places, _GONE: reports["node_id"] if is_alone else None}
+
+
 def tasks() -> list[TaskState]:
     """Tasks that are under way, and the last ones that are through."""
     reports = _core.reports(_ENTRIES, _ENTRIES)
     now_ms = time.time() * 1000
     pids = {process["worker_id"]: process["pid"] for process in reports["processes"]}
-    places = {process["worker_id"]: process["node_id"] for process in reports["processes"]}
+    places = _places(reports)
     running = {task for process in reports["processes"] for task, _ in process["running"]}
     blocked = {task for process in reports["processes"] for task in process["blocked"]}
     queued = {task for process in reports["processes"] for task in process["queued"]}
@@ -212,7 +223,7 @@ def tasks() -> list[TaskState]:
 def _task(
     task: dict[str, Any],
     state: str,
-    places: dict[str, str],
+    places: dict[str, str | None],
     pids: dict[str, int],
     now_ms: float,
 ) -> TaskState:
@@ -225,7 +236,7 @@ def _task(
     )
 
 
-def _ended(task: dict[str, Any], places: dict[str, str], pids: dict[str, int]) -> TaskState:
+def _ended(task: dict[str, Any], places: dict[str, str | None], pids: dict[str, int]) -> TaskState:
     error_type = None
     if task["end"] == "Raised":
         error_type = "TASK_EXECUTION_EXCEPTION"
@@ -242,7 +253,7 @@ def _ended(task: dict[str, Any], places: dict[str, str], pids: dict[str, int]) -
 
 
 def _identity(
-    task: dict[str, Any], places: dict[str, str], pids: dict[str, int]
+    task: dict[str, Any], places: dict[str, str | None], pids: dict[str, int]
 ) -> dict[str, Any]:
     actor_id = None if task["actor_id"].startswith(_NO_ACTOR) else task["actor_id"]
     worker_id = task["worker_id"]
@@ -255,7 +266,7 @@ def _identity(
         type="ACTOR_TASK" if task["is_actor_method"] else "NORMAL_TASK",
         func_or_class_name=task["name"],
         parent_task_id=task["parent_task_id"],
-        node_id=places.get(worker_id),
+        node_id=places.get(worker_id) or places[_GONE] if worker_id else None,
         worker_id=worker_id,
         worker_pid=pids.get(worker_id),
         language="PYTHON",
