@@ -248,7 +248,10 @@ pub const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 pub const LOCALITY_BYTES: u64 = 1 << 20;
 
 /// Objects that come from other nodes at the same time; more wait.
-pub const TRANSFERS_IN: usize = 4;
+pub const TRANSFERS_IN: usize = 8;
+
+/// How many of these from the same node.
+pub const TRANSFERS_IN_PER_SOURCE: usize = 4;
 
 /// Parts of objects that are sent to other nodes at the same time; more wait.
 pub const TRANSFERS_OUT: usize = 8;

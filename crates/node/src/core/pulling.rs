@@ -12,12 +12,14 @@ pub(super) type Endpoints = FxHashMap<NodeId, String>;
 
 impl Node {
     /// Another node is there, and reached at `tcp:host:port`.
-    pub fn set_endpoint(&mut self, node: NodeId, endpoint: String) {
-        self.endpoints.insert(node, endpoint);
+    pub(super) fn set_endpoint(&mut self, node: NodeId, endpoint: String) {
+        if self.endpoints.get(&node) != Some(&endpoint) {
+            self.endpoints.insert(node, endpoint);
+        }
     }
 
     /// Another node is dead: nothing comes from there any more, and nothing is sent there.
-    pub fn pulls_source_gone(&mut self, node: NodeId, now: Micros) {
+    pub(super) fn pulls_source_gone(&mut self, node: NodeId, now: Micros) {
         self.endpoints.remove(&node);
         self.effects.push(Effect::EndTransfers { node });
         self.objects.source_gone(node, &is_gone(node), now);
