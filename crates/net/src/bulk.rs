@@ -14,7 +14,7 @@ use rustix::net::{self, RecvFlags, SendFlags, Shutdown};
 use whipray_proto::frame::HEADER_BYTES;
 use whipray_proto::{FrameHeader, Message, limits};
 
-use crate::connection::{Connection, ConnectionError};
+use crate::connection::{Connection, ConnectionError, tune};
 use crate::endpoint::Endpoint;
 
 /// The most that is given to one system call, in bytes.
@@ -54,9 +54,10 @@ impl BulkConnection {
             ));
         };
         let stream = std::net::TcpStream::connect_timeout(address, timeout)?;
-        stream.set_nodelay(true)?;
+        let socket = stream.into();
+        tune(&socket)?;
         Ok(Self {
-            socket: Arc::new(stream.into()),
+            socket: Arc::new(socket),
             early: Bytes::new(),
             patience: Duration::ZERO,
         })

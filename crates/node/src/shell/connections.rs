@@ -213,13 +213,6 @@ impl Connections {
         }
     }
 
-    /// Takes a peer out: its connection is somebody else's from here on.
-    pub fn take(&mut self, client: ClientId, poller: &Poller) -> Option<Connection> {
-        let peer = self.peers.remove(&client)?;
-        poller.remove(&peer.connection);
-        Some(peer.connection)
-    }
-
     /// The next peer whose time for a hello is over.
     pub fn take_late(&mut self, now: Micros) -> Option<ClientId> {
         while let Some((deadline, client)) = self.hello_deadlines.front().copied() {
