@@ -1,10 +1,11 @@
 //! The only crate that opens a socket.
 //!
-//! Everything but the [`HttpDoor`] is synchronous and never blocks (but for [`Connection::connect`]
+//! Everything but the [`HttpDoor`] and the [`BulkConnection`] is synchronous and never blocks (but for [`Connection::connect`]
 //! and [`Connection::exchange`]): a [`Poller`] says what is ready, a [`Connection`] turns bytes into
 //! messages and back. There is no thread and no runtime, so that the thread which waits for an
 //! answer can be the one that reads it; see `docs/internals/hot-path.md`.
 
+mod bulk;
 mod connection;
 mod credentials;
 mod endpoint;
@@ -14,6 +15,7 @@ mod passing;
 mod poller;
 mod stream;
 
+pub use bulk::{BulkCloser, BulkConnection};
 pub use connection::{Connection, ConnectionError, ReadOutcome};
 pub use credentials::same_token;
 pub use endpoint::{Endpoint, EndpointError, local_address_towards};

@@ -246,3 +246,33 @@ pub const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 
 /// Arguments on other nodes that are worth to run a task there, in bytes.
 pub const LOCALITY_BYTES: u64 = 1 << 20;
+
+/// Objects that come from other nodes at the same time; more wait.
+pub const TRANSFERS_IN: usize = 8;
+
+/// How many of these from the same node.
+pub const TRANSFERS_IN_PER_SOURCE: usize = 4;
+
+/// Parts of objects that are sent to other nodes at the same time; more wait.
+pub const TRANSFERS_OUT: usize = 8;
+
+/// Objects travel in parts of this size, each on any of several connections, in bytes.
+pub const TRANSFER_PART_BYTES: u64 = 32 * 1024 * 1024;
+
+/// The most connections that one object comes by.
+pub const TRANSFER_STREAMS: u64 = 4;
+
+/// Nodes that one node sends the same object to at the same time; more are sent to one of those.
+pub const TRANSFER_FAN_OUT: usize = 2;
+
+/// How often whoever asks for an object may be sent on.
+pub const TRANSFER_HOPS: u32 = 8;
+
+/// A transfer that gets no byte for so long fails: its source would be dead by now.
+pub const TRANSFER_STALL: Duration = Duration::from_secs(25);
+
+/// How long a connection for transfers is kept for the next one.
+pub const TRANSFER_LINGER: Duration = Duration::from_secs(10);
+
+/// Connections of other nodes for transfers; more are turned away.
+pub const TRANSFER_CONNECTIONS: usize = 1024;

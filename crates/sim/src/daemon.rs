@@ -293,6 +293,10 @@ impl Daemon {
             // Control gives nobody up here.
             | Effect::Fence { .. }
             | Effect::ProvideMemory(_)
+            | Effect::Pull { .. }
+            | Effect::CancelPull { .. }
+            | Effect::Serve { .. }
+            | Effect::EndTransfers { .. }
             // No process here has metrics.
             | Effect::OpenMetricsDoor
             | Effect::MetricsRead { .. }

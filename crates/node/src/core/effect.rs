@@ -6,7 +6,7 @@ use std::sync::Arc;
 use whipray_proto::link::NodeSays;
 use whipray_proto::messages::session::Welcome;
 use whipray_proto::{Message, NodeId, WorkerId};
-use whipray_store::core::{DiskJob, Extent};
+use whipray_store::core::{DiskJob, Extent, Pinned, Pull};
 
 use super::{ClientId, Page};
 
@@ -59,6 +59,25 @@ pub enum Effect {
     ProvideMemory(Extent),
     /// For the threads that use the disk.
     Disk(DiskJob),
+    /// Bring an object from another node, whose daemon is reached at `endpoint`; answered with
+    /// `on_pulled`.
+    Pull {
+        pull: Pull,
+        endpoint: String,
+    },
+    /// Nobody waits for this one any more; it is answered all the same.
+    CancelPull {
+        pull: u64,
+    },
+    /// The answer to a node that asked for an object: it is pinned until it is sent.
+    Serve {
+        ask: u64,
+        outcome: Result<Pinned, String>,
+    },
+    /// This node is dead: nothing more is sent there.
+    EndTransfers {
+        node: NodeId,
+    },
     /// Metrics are to be read by whoever wants to.
     OpenMetricsDoor,
     /// What somebody who reads metrics gets.

@@ -21,6 +21,7 @@ mod neighbours;
 mod node_messages;
 mod objects;
 mod placement;
+mod pulling;
 mod remote_deaths;
 mod report;
 mod saving;
@@ -106,6 +107,7 @@ pub struct Node {
     /// The cluster has given this node up.
     is_fenced: bool,
     objects: ObjectTable,
+    endpoints: pulling::Endpoints,
     /// When the store will look at its requests.
     store_timer: Option<Micros>,
     obituaries: Obituaries,
@@ -126,6 +128,7 @@ impl Node {
         Self {
             ledger: Ledger::new(config.resources.clone()),
             objects: ObjectTable::new(config.arena_bytes, config.spilling),
+            endpoints: pulling::Endpoints::default(),
             store_timer: None,
             config,
             clients: FxHashMap::default(),
@@ -226,7 +229,7 @@ impl Node {
                     .for_each(|object| self.objects.free(worker, object));
                 self.settle_objects(now);
             }
-            Message::PinObjects(pin) => self.pin_objects(client, &pin),
+            Message::PinObjects(pin) => self.pin_objects(client, &pin, now),
             Message::UnpinObjects(unpin) => {
                 unpin
                     .objects

@@ -184,6 +184,7 @@ impl Node {
         let node = news.node;
         self.ensure_neighbour(node);
         let state = news.state();
+        self.set_endpoint(node, news.endpoint);
         let Some(neighbour) = self.neighbours.nodes.get_mut(&node) else {
             return false;
         };
@@ -256,6 +257,7 @@ impl Node {
             .refill_open(&self.config, self.ledger.available());
         self.leases_lost_with(node, &cause, now);
         self.watched_died_with(node, &cause, now);
+        self.pulls_source_gone(node, now);
         let died = NodeDied { node, cause };
         let is_process = |client: &Client| matches!(client.role, Role::Driver | Role::Worker);
         let processes = self.clients.iter().filter(|(_, it)| is_process(it));

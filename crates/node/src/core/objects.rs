@@ -5,7 +5,7 @@ use whipray_proto::messages::object::{
     FreeObjects, LostObject, ObjectCreated, ObjectsPinned, PinObjects, PinnedObject,
     ReleaseMappings, SealObject,
 };
-use whipray_store::core::{CreateError, DiskError, FilePlace, Lost, Pinned, Room, Work};
+use whipray_store::core::{CreateError, DiskError, FilePlace, Lost, Pinned, Room, SERVING, Work};
 
 use super::timers::Timer;
 use super::{ClientId, Effect, Micros, Node};
@@ -40,9 +40,13 @@ impl Node {
         self.effects.push(Effect::ToNode { node, message });
     }
 
-    pub(super) fn pin_objects(&mut self, client: ClientId, pin: &PinObjects) {
-        self.objects.pin_all(client, pin.request, &pin.objects);
-        self.pass_work_on();
+    pub(super) fn pin_objects(&mut self, client: ClientId, pin: &PinObjects, now: Micros) {
+        if pin.locations.is_empty() {
+            self.objects.pin_all(client, pin.request, &pin.objects);
+            self.pass_work_on(now);
+        } else {
+            self.pull_objects(client, pin, now);
+        }
     }
 
     /// The threads that use the disk are done with a file.
@@ -55,7 +59,7 @@ impl Node {
     /// whatever may have changed it.
     pub(super) fn settle_objects(&mut self, now: Micros) {
         self.objects.make_room(now);
-        self.pass_work_on();
+        self.pass_work_on(now);
         if let Some(deadline) = self.objects.next_deadline()
             && self.store_timer != Some(deadline)
         {
@@ -69,16 +73,24 @@ impl Node {
         self.settle_objects(now);
     }
 
-    fn pass_work_on(&mut self) {
-        if self.objects.has_work() {
+    fn pass_work_on(&mut self, now: Micros) {
+        while self.objects.has_work() {
             for work in self.objects.take_work() {
-                self.pass_on(work);
+                self.pass_on(work, now);
             }
         }
     }
 
-    fn pass_on(&mut self, work: Work) {
+    fn pass_on(&mut self, work: Work, now: Micros) {
         match work {
+            Work::Pull(pull) => self.pull(pull, now),
+            Work::CancelPull { pull } => self.effects.push(Effect::CancelPull { pull }),
+            Work::Pinned {
+                client: SERVING,
+                request,
+                found,
+                lost,
+            } => self.serve(request, found, lost),
             Work::Pinned {
                 client,
                 request,
@@ -103,11 +115,12 @@ fn pinned(request: u64, found: Vec<Pinned>, lost: Vec<Lost>) -> ObjectsPinned {
         offset: pinned.offset,
         size_bytes: pinned.size_bytes,
         path: pinned.path.as_deref().unwrap_or_default().to_owned(),
-        is_new_copy: false,
+        is_new_copy: pinned.is_new_copy,
     });
     let lost = lost.into_iter().map(|lost| LostObject {
         object: lost.object,
         reason: lost.reason,
+        is_full: lost.is_full,
     });
     ObjectsPinned {
         request,

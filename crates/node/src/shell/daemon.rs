@@ -4,6 +4,7 @@ mod clients;
 mod metrics;
 mod nodes;
 mod output;
+mod transfers;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use super::metrics_door::MetricsDoor;
 use super::signals;
 use super::spill_places::SpillSites;
 use super::streams::{FIRST_STREAM, Identity, Joined, Streams};
+use super::transfer::Transfers;
 use super::zygote::Zygote;
 use crate::core::{ClientId, Config, Effect, MemoryReading, Micros, Node};
 
@@ -43,7 +45,8 @@ const LIFELINE: u64 = 3;
 const DISK: u64 = 4;
 const METRICS: u64 = 5;
 const HEARTBEAT: u64 = 6;
-const FIRST_LISTENER: u64 = 7;
+const TRANSFERS: u64 = 7;
+const FIRST_LISTENER: u64 = 8;
 const FIRST_CLIENT: u64 = 64;
 
 /// How long killed processes may take to be gone.
@@ -156,6 +159,7 @@ pub struct Daemon<C: Control> {
     memory_events: MemoryEvents,
     memory_provider: MemoryProvider,
     disk: Disk,
+    transfers: Transfers,
     metrics_door: Option<MetricsDoor>,
     streams: Streams,
     /// The node that has the control of the cluster; `None`: this one.
@@ -206,6 +210,7 @@ impl<C: Control> Daemon<C> {
         if spilling.is_some() {
             disk.clean_up();
         }
+        let transfers = transfers::of(&settings, &poller).map_err(DaemonError::Poller)?;
         let metrics_listener = settings.metrics_listener.take();
         let mut streams = Streams::new(settings.identity.clone());
         let mut heartbeats = None;
@@ -232,6 +237,7 @@ impl<C: Control> Daemon<C> {
             join_deadline: None,
             memory_provider,
             disk,
+            transfers,
             metrics_door: None,
             node: Node::new(settings.config.clone()),
             control,
@@ -348,6 +354,7 @@ impl<C: Control> Daemon<C> {
                 let now = self.now();
                 self.streams.on_ready(event, &self.poller, now);
             }
+            TRANSFERS => self.on_transfers(),
             token if token < FIRST_CLIENT => self.accept((token - FIRST_LISTENER) as usize),
             client => self.on_client(client, event),
         }
@@ -465,6 +472,10 @@ impl<C: Control> Daemon<C> {
             Effect::FlushLogs { client, request } => self.flush_logs(client, request),
             Effect::ProvideMemory(extent) => self.memory_provider.provide(extent),
             Effect::Disk(job) => self.disk.start(job),
+            Effect::Pull { pull, endpoint } => self.transfers.pull(pull, endpoint),
+            Effect::CancelPull { pull } => self.transfers.cancel(pull),
+            Effect::Serve { ask, outcome } => self.transfers.serve(ask, outcome),
+            Effect::EndTransfers { node } => self.transfers.node_gone(node),
             Effect::OpenMetricsDoor => self.open_metrics_door(None),
             Effect::MetricsRead { reading, page } => {
                 if let Some(door) = &mut self.metrics_door {

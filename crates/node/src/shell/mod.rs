@@ -16,6 +16,7 @@ mod metrics_door;
 mod signals;
 mod spill_places;
 mod streams;
+pub mod transfer;
 mod zygote;
 
 pub use daemon::{Control, Daemon, DaemonError, EndReason, ListenerKind, Settings};

@@ -5,7 +5,8 @@
 //! (owner and executor), [`actor`] (owner, node and control), [`placement`] (placement
 //! groups: client and control), [`membership`] (daemons to each other), [`node_said`] and [`control_said`] (node and
 //! control), [`draining`] (client and control: nodes that are to go), [`cluster`] (queries,
-//! key-value, logs), [`inquiry`] and [`metrics`] (what processes know and count, asked through the node).
+//! key-value, logs), [`inquiry`] and [`metrics`] (what processes know and count, asked through the node),
+//! [`transfer`] (objects from one node to another).
 
 pub mod actor;
 pub mod cluster;
@@ -20,6 +21,7 @@ pub mod node_said;
 pub mod object;
 pub mod placement;
 pub mod session;
+pub mod transfer;
 pub mod word;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -183,6 +185,14 @@ messages! {
 
     176 => metrics::MetricsRequest,
     177 => metrics::MetricsReported,
+
+    192 => transfer::TransferHello,
+    193 => transfer::FetchObject,
+    194 => transfer::FetchStarted,
+    195 => transfer::FetchFailed,
+    196 => transfer::FetchElsewhere,
+    197 => transfer::FetchWaits,
+    198 => transfer::FetchEnded,
 }
 
 impl Message {

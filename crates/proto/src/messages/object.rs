@@ -118,6 +118,9 @@ pub struct LostObject {
     /// What the user reads.
     #[prost(string, tag = "2")]
     pub reason: String,
+    /// The copy is where it was: only this store has no room for one of its own.
+    #[prost(bool, tag = "3")]
+    pub is_full: bool,
 }
 
 /// Node to client: the objects that were found, in any order.

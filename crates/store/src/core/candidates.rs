@@ -7,7 +7,7 @@ use whipray_proto::ObjectId;
 /// What it takes for an object to leave the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Nothing: it has a copy on disk, and nobody reads it.
+    /// Nothing: it has a copy on disk, or is one of what another node has, and nobody reads it.
     Copied,
     /// A copy on disk: nobody reads it.
     Unread,

@@ -34,14 +34,27 @@ pub enum CreateError {
 }
 
 /// A request that is not answered yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
+    pub demand: Demand,
+    pub size_bytes: u64,
+    /// It is refused if nothing has changed by then.
+    pub deadline: Micros,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Demand {
+    Create(Creation),
+    /// Room for all that has to come for a request from other nodes, by the number of its claim.
+    Pull(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Creation {
     pub client: ClientId,
     pub request: u64,
     pub object: ObjectId,
     pub size_bytes: u64,
-    /// It is refused if nothing has changed by then.
-    pub deadline: Micros,
     /// The client is gone.
     pub is_abandoned: bool,
 }
@@ -61,12 +74,15 @@ impl ObjectTable {
         now: Micros,
     ) {
         self.waiting.push_back(Waiting {
-            client,
-            request,
-            object,
+            demand: Demand::Create(Creation {
+                client,
+                request,
+                object,
+                size_bytes,
+                is_abandoned: false,
+            }),
             size_bytes,
             deadline: now + limits::ROOM_WAIT.as_micros() as Micros,
-            is_abandoned: false,
         });
         self.make_room(now);
     }
@@ -77,7 +93,7 @@ impl ObjectTable {
         if self.disk.is_writing() {
             return None;
         }
-        let is_for_release = self.disk.settings.is_some() && !self.is_taken(&first.object);
+        let is_for_release = self.disk.settings.is_some() && !self.is_blocked(first);
         Some(if is_for_release {
             self.release_until
         } else {
@@ -93,7 +109,11 @@ impl ObjectTable {
     /// Serves requests in their order, as far as there is room, and sees to it that there will be
     /// some for those that are left. To be called after whatever may have given room back.
     pub fn make_room(&mut self, now: Micros) {
-        while let Some(first) = self.waiting.front().cloned() {
+        loop {
+            self.refresh_claims();
+            let Some(first) = self.waiting.front().copied() else {
+                return;
+            };
             if self.serve(&first) {
                 self.waiting.pop_front();
                 continue;
@@ -101,15 +121,20 @@ impl ObjectTable {
             if self.is_coming(&first, now) {
                 return;
             }
-            if self.is_taken(&first.object) {
+            if let Demand::Create(creation) = first.demand
+                && self.is_taken(&creation.object)
+            {
                 if now < first.deadline {
                     break;
                 }
                 self.waiting.pop_front();
-                self.refuse_as_existing(&first);
+                self.refuse_as_existing(&creation);
             } else if self.disk.settings.is_some() {
                 self.waiting.pop_front();
-                self.reserve_file(first);
+                match first.demand {
+                    Demand::Create(creation) => self.reserve_file(creation),
+                    Demand::Pull(claim) => self.reserve_pulls(claim),
+                }
             } else if now >= first.deadline || first.size_bytes > self.allocator.capacity() {
                 self.waiting.pop_front();
                 self.refuse_as_full(&first);
@@ -119,7 +144,7 @@ impl ObjectTable {
         }
         // The first one waits for what others may do, or may not: those behind it may go ahead.
         let mut index = 1;
-        while let Some(next) = self.waiting.get(index).cloned() {
+        while let Some(next) = self.waiting.get(index).copied() {
             if self.serve(&next) {
                 self.waiting.remove(index);
             } else {
@@ -130,10 +155,11 @@ impl ObjectTable {
 
     /// Whether room is being made for a request that does not fit.
     fn is_coming(&mut self, first: &Waiting, now: Micros) -> bool {
-        if first.size_bytes > self.allocator.capacity() || self.is_taken(&first.object) {
+        if first.size_bytes > self.allocator.capacity() || self.is_blocked(first) {
             return false;
         }
-        let wanted_bytes = self.waiting.iter().map(|it| it.size_bytes).sum();
+        let sizes = self.waiting.iter().map(|it| it.size_bytes);
+        let wanted_bytes = sizes.fold(0, u64::saturating_add);
         let wanted_bytes = self.bytes_at_once(wanted_bytes);
         if self.start_spilling(wanted_bytes) {
             return true;
@@ -179,40 +205,73 @@ impl ObjectTable {
     /// Gives a request its room, where there is some, if need be that of objects which are on disk
     /// already.
     fn serve(&mut self, waiting: &Waiting) -> bool {
-        if self.is_taken(&waiting.object) {
+        match &waiting.demand {
+            Demand::Create(creation) => self.serve_creation(creation),
+            Demand::Pull(claim) => self.serve_claim(*claim, waiting.size_bytes),
+        }
+    }
+
+    fn serve_creation(&mut self, creation: &Creation) -> bool {
+        if self.is_taken(&creation.object) {
             return false;
         }
-        self.discard(waiting.object);
-        let mut found = self.allocator.allocate(waiting.size_bytes);
-        while found.is_none()
-            && waiting.size_bytes <= self.allocator.capacity()
-            && self.evict_oldest()
-        {
-            found = self.allocator.allocate(waiting.size_bytes);
-        }
-        let Some(offset) = found else { return false };
-        let cold_bytes = self.commitment.on_allocated(offset, waiting.size_bytes);
-        if let Some(extent) = self.commitment.next_extent() {
-            self.work.push(Work::ProvideMemory(extent));
-        }
-        self.give(waiting, Some(offset), None);
-        self.answer(waiting, Ok(Room::Arena { offset, cold_bytes }));
+        self.discard(creation.object);
+        let Some(offset) = self.find_room(creation.size_bytes) else {
+            return false;
+        };
+        let cold_bytes = self.provide(offset, creation.size_bytes);
+        self.give(creation, Some(offset), None);
+        self.answer(creation, Ok(Room::Arena { offset, cold_bytes }));
         true
     }
 
-    /// Takes the room of the oldest object that has a copy on disk.
+    /// Room in the arena, if need be that of objects which can be had elsewhere.
+    pub(super) fn find_room(&mut self, size_bytes: u64) -> Option<u64> {
+        let mut found = self.allocator.allocate(size_bytes);
+        while found.is_none() && size_bytes <= self.allocator.capacity() && self.evict_oldest() {
+            found = self.allocator.allocate(size_bytes);
+        }
+        found
+    }
+
+    /// Sees to the memory of new room. Returns how much of it its writer has to provide.
+    pub(super) fn provide(&mut self, offset: u64, size_bytes: u64) -> u64 {
+        let cold_bytes = self.commitment.on_allocated(offset, size_bytes);
+        if let Some(extent) = self.commitment.next_extent() {
+            self.work.push(Work::ProvideMemory(extent));
+        }
+        cold_bytes
+    }
+
+    /// Whether objects can leave the arena at once.
+    pub(super) fn can_evict(&self) -> bool {
+        self.candidates.oldest(Class::Copied).is_some()
+    }
+
+    /// Takes the room of the oldest object that has a copy elsewhere: on disk, or on another node.
     fn evict_oldest(&mut self) -> bool {
         let Some(object) = self.candidates.oldest(Class::Copied) else {
             return false;
         };
-        if let Some(entry) = self.entries.get_mut(&object)
-            && let Some(offset) = entry.room.take()
-        {
+        let Some(entry) = self.entries.get_mut(&object) else {
+            return false;
+        };
+        if entry.is_secondary {
+            self.pulls.is_changed = true;
+            self.discard(object);
+        } else if let Some(offset) = entry.room.take() {
             self.allocator.release(offset, entry.size_bytes);
             self.disk.on_spilled(entry.size_bytes);
         }
         self.list(object);
         true
+    }
+
+    fn is_blocked(&self, waiting: &Waiting) -> bool {
+        match &waiting.demand {
+            Demand::Create(creation) => self.is_taken(&creation.object),
+            Demand::Pull(_) => false,
+        }
     }
 
     /// Whether an object of this id is in somebody's use, so that it cannot be made anew.
@@ -224,14 +283,14 @@ impl ObjectTable {
     }
 
     /// Gives a request a file in the place of room in the arena.
-    pub(super) fn give_file(&mut self, waiting: &Waiting, copy: Copy, path: Arc<str>) {
-        self.discard(waiting.object);
-        self.give(waiting, None, Some(copy));
-        self.answer(waiting, Ok(Room::File { path }));
+    pub(super) fn give_file(&mut self, creation: &Creation, copy: Copy, path: Arc<str>) {
+        self.discard(creation.object);
+        self.give(creation, None, Some(copy));
+        self.answer(creation, Ok(Room::File { path }));
     }
 
-    fn give(&mut self, waiting: &Waiting, room: Option<u64>, copy: Option<Copy>) {
-        let (client, object) = (waiting.client, waiting.object);
+    fn give(&mut self, creation: &Creation, room: Option<u64>, copy: Option<Copy>) {
+        let (client, object) = (creation.client, creation.object);
         let state = State::Writing {
             writer: client,
             freed_by: None,
@@ -239,18 +298,20 @@ impl ObjectTable {
         self.entries.insert(
             object,
             Entry {
-                size_bytes: waiting.size_bytes,
+                size_bytes: creation.size_bytes,
                 pins: 1,
                 state,
                 room,
                 copy,
                 fetched: Fetched::Not,
                 is_spilling: false,
+                is_secondary: false,
                 keeper: None,
                 class: None,
             },
         );
         self.pins.entry(client).or_default().insert(object, 1);
+        self.overtake_pull(object);
     }
 
     /// The disk cannot take what is in the way of those who wait: they do not fit.
@@ -258,15 +319,15 @@ impl ObjectTable {
         let waiting = std::mem::take(&mut self.waiting);
         for request in waiting {
             if !self.serve(&request) {
-                self.refuse(&request, error.clone().into());
+                self.refuse_demand(&request, error.clone().into());
             }
         }
         self.release_until = self.release_until.min(now);
     }
 
-    pub(super) fn refuse_as_existing(&mut self, waiting: &Waiting) {
-        let object = waiting.object;
-        self.refuse(waiting, CreateError::Exists { object });
+    pub(super) fn refuse_as_existing(&mut self, creation: &Creation) {
+        let object = creation.object;
+        self.refuse(creation, CreateError::Exists { object });
     }
 
     fn refuse_as_full(&mut self, waiting: &Waiting) {
@@ -277,20 +338,27 @@ impl ObjectTable {
             largest_free_bytes: self.allocator.largest_free(),
             objects: self.entries.len(),
         };
-        self.refuse(waiting, error);
+        self.refuse_demand(waiting, error);
     }
 
-    pub(super) fn refuse(&mut self, waiting: &Waiting, error: CreateError) {
-        self.answer(waiting, Err(error));
+    fn refuse_demand(&mut self, waiting: &Waiting, error: CreateError) {
+        match &waiting.demand {
+            Demand::Create(creation) => self.refuse(creation, error),
+            Demand::Pull(claim) => self.refuse_claim(*claim, &error),
+        }
     }
 
-    fn answer(&mut self, waiting: &Waiting, outcome: Result<Room, CreateError>) {
-        if waiting.is_abandoned {
+    pub(super) fn refuse(&mut self, creation: &Creation, error: CreateError) {
+        self.answer(creation, Err(error));
+    }
+
+    fn answer(&mut self, creation: &Creation, outcome: Result<Room, CreateError>) {
+        if creation.is_abandoned {
             return;
         }
         self.work.push(Work::Answer {
-            client: waiting.client,
-            request: waiting.request,
+            client: creation.client,
+            request: creation.request,
             outcome,
         });
     }

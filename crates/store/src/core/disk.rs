@@ -4,12 +4,12 @@ use rustc_hash::FxHashMap;
 use whipray_proto::ObjectId;
 
 use super::candidates::Class;
-use super::creating::Waiting;
+use super::creating::Creation;
 use super::table::{ObjectTable, State};
 use super::work::{DiskError, DiskJob, FilePlace, Micros, Piece, Work};
 
 /// Objects in files begin at multiples of this, so that they can be mapped from there.
-const FILE_ALIGNMENT: u64 = 4096;
+pub(super) const FILE_ALIGNMENT: u64 = 4096;
 
 /// How objects are written to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,9 @@ enum Job {
         objects: Vec<(ObjectId, u64)>,
         size_bytes: u64,
     },
-    Reserve(Waiting),
+    Reserve(Creation),
+    /// Of what comes from other nodes: each pull, and where in the file it goes.
+    ReservePulls(Vec<(u64, u64)>),
 }
 
 /// Files and jobs.
@@ -91,6 +93,13 @@ impl Disk {
         self.files.insert(file, File { place, live });
     }
 
+    /// One object more is in a file.
+    pub fn add_to_file(&mut self, file: u64) {
+        if let Some(file) = self.files.get_mut(&file) {
+            file.live += 1;
+        }
+    }
+
     pub fn is_writing(&self) -> bool {
         self.writing_bytes > 0
     }
@@ -126,7 +135,7 @@ impl Disk {
     pub fn spilling(&self) -> usize {
         let counts = self.jobs.values().map(|job| match job {
             Job::Write { objects, .. } => objects.len(),
-            Job::Reserve(_) => 0,
+            Job::Reserve(_) | Job::ReservePulls(_) => 0,
         });
         counts.sum()
     }
@@ -198,9 +207,17 @@ impl ObjectTable {
     }
 
     /// Asks for a file that takes what the arena cannot.
-    pub(super) fn reserve_file(&mut self, waiting: Waiting) {
-        let size_bytes = waiting.size_bytes;
-        let file = self.disk.start(Job::Reserve(waiting));
+    pub(super) fn reserve_file(&mut self, creation: Creation) {
+        self.ask_for_file(Job::Reserve(creation), creation.size_bytes);
+    }
+
+    /// The same for what comes from other nodes.
+    pub(super) fn reserve_file_of_pulls(&mut self, pulls: Vec<(u64, u64)>, size_bytes: u64) {
+        self.ask_for_file(Job::ReservePulls(pulls), size_bytes);
+    }
+
+    fn ask_for_file(&mut self, job: Job, size_bytes: u64) {
+        let file = self.disk.start(job);
         self.work
             .push(Work::Disk(DiskJob::Reserve { file, size_bytes }));
     }
@@ -215,7 +232,8 @@ impl ObjectTable {
                 self.disk.writing_bytes -= size_bytes;
                 self.on_written(file, objects, outcome, now);
             }
-            Some(Job::Reserve(waiting)) => self.on_reserved(file, waiting, outcome),
+            Some(Job::Reserve(creation)) => self.on_reserved(file, creation, outcome),
+            Some(Job::ReservePulls(pulls)) => self.on_pulls_reserved(file, pulls, outcome),
             None => self.on_fetched(file, outcome),
         }
         self.make_room(now);
@@ -242,9 +260,7 @@ impl ObjectTable {
             entry.is_spilling = false;
             if failure.is_none() && entry.state != State::Freed {
                 entry.copy = Some(Copy { file, offset });
-                if let Some(file) = self.disk.files.get_mut(&file) {
-                    file.live += 1;
-                }
+                self.disk.add_to_file(file);
             }
             if entry.state == State::Freed && entry.pins == 0 {
                 self.discard(object);
@@ -258,35 +274,38 @@ impl ObjectTable {
         }
     }
 
-    fn on_reserved(&mut self, file: u64, waiting: Waiting, outcome: Result<FilePlace, DiskError>) {
+    fn on_reserved(
+        &mut self,
+        file: u64,
+        creation: Creation,
+        outcome: Result<FilePlace, DiskError>,
+    ) {
         let place = match outcome {
             Ok(place) => place,
-            Err(error) => return self.refuse(&waiting, error.into()),
+            Err(error) => return self.refuse(&creation, error.into()),
         };
         let path = place.address().clone();
         self.disk.add(file, place, 0);
-        if waiting.is_abandoned {
+        if creation.is_abandoned {
             return self.remove_if_unused(file);
         }
-        if self.is_taken(&waiting.object) {
+        if self.is_taken(&creation.object) {
             self.remove_if_unused(file);
-            return self.refuse_as_existing(&waiting);
+            return self.refuse_as_existing(&creation);
         }
-        if let Some(file) = self.disk.files.get_mut(&file) {
-            file.live += 1;
-        }
+        self.disk.add_to_file(file);
         let copy = Copy { file, offset: 0 };
-        self.disk.on_spilled(waiting.size_bytes);
-        self.give_file(&waiting, copy, path);
+        self.disk.on_spilled(creation.size_bytes);
+        self.give_file(&creation, copy, path);
     }
 
     /// The jobs of a client that is gone give what they make back.
     pub(super) fn abandon_jobs(&mut self, client: u64) {
         for job in self.disk.jobs.values_mut() {
-            if let Job::Reserve(waiting) = job
-                && waiting.client == client
+            if let Job::Reserve(creation) = job
+                && creation.client == client
             {
-                waiting.is_abandoned = true;
+                creation.is_abandoned = true;
             }
         }
     }

@@ -7,12 +7,26 @@ use whipray_proto::ObjectId;
 use super::table::{ClientId, ObjectTable, Pinned};
 use super::work::{DiskError, DiskJob, FilePlace, Work};
 
+const NEVER_WHOLE: &str = "the process that was making it is gone";
+
 /// An object that is there and cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     pub object: ObjectId,
     /// What the user reads.
     pub reason: String,
+    /// It can be had; only this store has no room for it.
+    pub is_full: bool,
+}
+
+impl Lost {
+    pub(super) fn of(object: ObjectId, reason: &str) -> Self {
+        Self {
+            object,
+            reason: reason.to_owned(),
+            is_full: false,
+        }
+    }
 }
 
 /// What of an object in a bucket is on this machine.
@@ -32,6 +46,8 @@ pub(super) struct Fetching {
     jobs: FxHashMap<u64, Fetch>,
     requests: FxHashMap<u64, PinRequest>,
     next_request: u64,
+    /// Requests that wait until an object that is written here is whole.
+    sealing: FxHashMap<ObjectId, Vec<u64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,15 +56,15 @@ struct Fetch {
     requests: Vec<u64>,
 }
 
-/// A request whose answer is gathered. It holds the pins of what is still to come already, so that
-/// neither a free nor anything else takes the object away meanwhile.
+/// A request whose answer is gathered. It holds the pins of what is still to come from buckets
+/// already, so that neither a free nor anything else takes the object away meanwhile.
 #[derive(Clone, Debug)]
-struct PinRequest {
-    client: ClientId,
-    request: u64,
-    found: Vec<Pinned>,
-    lost: Vec<Lost>,
-    coming: usize,
+pub(super) struct PinRequest {
+    pub client: ClientId,
+    pub request: u64,
+    pub found: Vec<Pinned>,
+    pub lost: Vec<Lost>,
+    pub coming: usize,
 }
 
 impl Fetching {
@@ -62,15 +78,48 @@ impl Fetching {
         Some(self.jobs.get(&file)?.object)
     }
 
-    /// Whether requests wait although nothing is on its way; for checks.
-    pub fn waits_in_vain(&self) -> bool {
-        self.jobs.is_empty() && !self.requests.is_empty()
+    /// The number of a new request.
+    pub fn next_number(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request - 1
+    }
+
+    /// Who waits with this request; `None` where it is over.
+    pub fn client_of(&self, request: u64) -> Option<ClientId> {
+        Some(self.requests.get(&request)?.client)
+    }
+
+    /// Has a request wait for the seal of an object.
+    pub fn await_seal(&mut self, object: ObjectId, request: u64) {
+        self.sealing.entry(object).or_default().push(request);
+    }
+
+    /// How many objects each request waits for, and how many of these come from buckets or are
+    /// written here; for checks.
+    pub fn waits(&self) -> FxHashMap<u64, (usize, usize)> {
+        let mut waits: FxHashMap<u64, (usize, usize)> = self
+            .requests
+            .iter()
+            .map(|(number, waiting)| (*number, (waiting.coming, 0)))
+            .collect();
+        let fetched = self.jobs.values().flat_map(|job| &job.requests);
+        for number in fetched.chain(self.sealing.values().flatten()) {
+            if let Some((_, known)) = waits.get_mut(number) {
+                *known += 1;
+            }
+        }
+        waits
+    }
+
+    /// The objects whose seals are waited for; for checks.
+    pub fn sealing(&self) -> impl Iterator<Item = &ObjectId> {
+        self.sealing.keys()
     }
 }
 
 impl ObjectTable {
     /// Pins objects for `client`, each one that there is. The answer is among the work: at once,
-    /// or when what is in buckets has come.
+    /// or when what is in buckets, or on its way from another node, has come.
     pub fn pin_all(&mut self, client: ClientId, request: u64, objects: &[ObjectId]) {
         let mut answer = PinRequest {
             client,
@@ -79,23 +128,29 @@ impl ObjectTable {
             lost: Vec::new(),
             coming: 0,
         };
-        let number = self.fetching.next_request;
+        let number = self.fetching.next_number();
         for object in objects {
-            match self.pin(client, *object) {
-                Some(pinned) => answer.found.push(pinned),
-                None => answer.coming += usize::from(self.wait_for(client, *object, number)),
+            if let Some(pinned) = self.pin(client, *object) {
+                answer.found.push(pinned);
+            } else {
+                let waits =
+                    self.wait_for(client, *object, number) || self.pulls.join(*object, number);
+                answer.coming += usize::from(waits);
             }
         }
+        self.answer_when_gathered(number, answer);
+    }
+
+    pub(super) fn answer_when_gathered(&mut self, number: u64, answer: PinRequest) {
         if answer.coming == 0 {
             self.answer_pins(answer);
         } else {
-            self.fetching.next_request += 1;
             self.fetching.requests.insert(number, answer);
         }
     }
 
     /// Has a request wait for an object in a bucket. Returns whether it is in one.
-    fn wait_for(&mut self, client: ClientId, object: ObjectId, request: u64) -> bool {
+    pub(super) fn wait_for(&mut self, client: ClientId, object: ObjectId, request: u64) -> bool {
         let Some(entry) = self.entries.get(&object) else {
             return false;
         };
@@ -162,25 +217,48 @@ impl ObjectTable {
                     offset: 0,
                     size_bytes,
                     path,
+                    is_new_copy: false,
                 })
             }
-            Err(error) => Err(Lost {
-                object,
-                reason: error.to_string(),
-            }),
+            Err(error) => Err(Lost::of(object, &error.to_string())),
         };
         for request in fetch.requests {
-            self.on_resolved(request, object, found.clone());
+            let client = self.fetching.client_of(request);
+            self.on_resolved(request, found.clone());
+            if let Some(client) = client
+                && found.is_err()
+            {
+                self.unpin(client, object);
+            }
+        }
+    }
+
+    /// An object that was written here is whole: who waited for it has it.
+    pub(super) fn on_seal(&mut self, object: ObjectId) {
+        for request in self.fetching.sealing.remove(&object).unwrap_or_default() {
+            let Some(client) = self.fetching.client_of(request) else {
+                continue;
+            };
+            let outcome = self.pin(client, object);
+            self.on_resolved(
+                request,
+                outcome.ok_or_else(|| Lost::of(object, NEVER_WHOLE)),
+            );
+        }
+    }
+
+    /// Whoever wrote an object is gone, and it will never be whole.
+    pub(super) fn on_never_sealed(&mut self, object: ObjectId) {
+        for request in self.fetching.sealing.remove(&object).unwrap_or_default() {
+            self.on_resolved(request, Err(Lost::of(object, NEVER_WHOLE)));
         }
     }
 
     /// One object that a request waits for is there, or cannot be had.
-    fn on_resolved(&mut self, number: u64, object: ObjectId, outcome: Result<Pinned, Lost>) {
+    pub(super) fn on_resolved(&mut self, number: u64, outcome: Result<Pinned, Lost>) {
         let Some(waiting) = self.fetching.requests.get_mut(&number) else {
             return;
         };
-        let client = waiting.client;
-        let is_lost = outcome.is_err();
         match outcome {
             Ok(pinned) => waiting.found.push(pinned),
             Err(lost) => waiting.lost.push(lost),
@@ -190,9 +268,6 @@ impl ObjectTable {
             && let Some(answer) = self.fetching.requests.remove(&number)
         {
             self.answer_pins(answer);
-        }
-        if is_lost {
-            self.unpin(client, object);
         }
     }
 

@@ -9,9 +9,10 @@ use whipray_proto::{ObjectId, WorkerId};
 use super::allocator::Allocator;
 use super::candidates::{Candidates, Class};
 use super::commitment::Commitment;
-use super::creating::Waiting;
+use super::creating::{Demand, Waiting};
 use super::disk::{Copy, Disk, SpillSettings};
 use super::fetching::{Fetched, Fetching};
+use super::pulling::Pulls;
 use super::work::{FilePlace, Micros, Work};
 
 /// A connected process, by the number that its node gave it.
@@ -38,6 +39,8 @@ pub struct Pinned {
     pub size_bytes: u64,
     /// The file, where the object is not in the arena.
     pub path: Option<Arc<str>>,
+    /// It has just come from another node, for the request that this answers.
+    pub is_new_copy: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,9 @@ pub(super) struct Entry {
     pub fetched: Fetched,
     /// It is being written to disk: it keeps its room, whoever lets go of it.
     pub is_spilling: bool,
+    /// It came from another node: it goes whenever room is needed, and is never written to disk for
+    /// that.
+    pub is_secondary: bool,
     /// The client that made it and keeps its own mapping, until it is asked to let go of it.
     pub keeper: Option<ClientId>,
     /// How it is listed among the candidates.
@@ -93,6 +99,7 @@ pub struct ObjectTable {
     pub(super) release_until: Micros,
     pub(super) disk: Disk,
     pub(super) fetching: Fetching,
+    pub(super) pulls: Pulls,
     pub(super) work: Vec<Work>,
 }
 
@@ -112,6 +119,7 @@ impl ObjectTable {
             release_until: 0,
             disk: Disk::new(spilling),
             fetching: Fetching::default(),
+            pulls: Pulls::default(),
             work: Vec::new(),
         }
     }
@@ -152,12 +160,18 @@ impl ObjectTable {
             entry.keeper = (!unpin).then_some(client);
             self.owned.entry(owner).or_default().insert(object);
         }
+        self.on_seal(object);
         if unpin {
             self.unpin(client, object);
         } else {
             self.list(object);
         }
         true
+    }
+
+    pub(super) fn next_seal(&mut self) -> u64 {
+        self.seals += 1;
+        self.seals
     }
 
     /// Where an object lies, pinned once more for `client`; `None` where there is no such object on
@@ -188,6 +202,7 @@ impl ObjectTable {
             offset,
             size_bytes,
             path,
+            is_new_copy: false,
         })
     }
 
@@ -232,7 +247,7 @@ impl ObjectTable {
     /// `owner` let go of an object of its own; those of others are left alone.
     pub fn free(&mut self, owner: WorkerId, object: ObjectId) {
         let Some(entry) = self.entries.get_mut(&object) else {
-            return;
+            return self.pulls.free(owner, object);
         };
         match entry.state {
             State::Writing { writer, .. } => {
@@ -256,23 +271,33 @@ impl ObjectTable {
 
     /// A client's process is gone: what it was writing goes, its pins, and its requests.
     pub fn client_gone(&mut self, client: ClientId) {
-        self.waiting.retain(|waiting| waiting.client != client);
+        self.pulls.client_gone(client);
+        let pulls = &self.pulls;
+        self.waiting.retain(|waiting| match waiting.demand {
+            Demand::Create(creation) => creation.client != client,
+            Demand::Pull(claim) => pulls.has_claim(claim),
+        });
         self.abandon_jobs(client);
         self.fetching.client_gone(client);
+        self.cancel_unwanted_pulls();
         for (object, count) in self.pins.remove(&client).unwrap_or_default() {
             let Some(entry) = self.entries.get_mut(&object) else {
                 continue;
             };
             if matches!(entry.state, State::Writing { writer, .. } if writer == client) {
                 entry.state = State::Freed;
+                self.on_never_sealed(object);
             }
-            entry.keeper = entry.keeper.filter(|keeper| *keeper != client);
+            if let Some(entry) = self.entries.get_mut(&object) {
+                entry.keeper = entry.keeper.filter(|keeper| *keeper != client);
+            }
             self.drop_pins(object, count);
         }
     }
 
     /// An owner is gone: all that it owns is free.
     pub fn owner_gone(&mut self, owner: WorkerId) {
+        self.pulls.owner_gone(owner);
         for object in self.owned.remove(&owner).unwrap_or_default() {
             self.free(owner, object);
         }
@@ -289,13 +314,16 @@ impl ObjectTable {
         }
     }
 
-    fn drop_pins(&mut self, object: ObjectId, count: u32) {
+    pub(super) fn drop_pins(&mut self, object: ObjectId, count: u32) {
         let Some(entry) = self.entries.get_mut(&object) else {
             return;
         };
         entry.pins = entry.pins.saturating_sub(count);
         let is_unread = entry.pins == 0;
-        if is_unread && entry.state == State::Freed && !entry.is_spilling {
+        let is_over = entry.state == State::Freed && !entry.is_spilling;
+        // A copy that is not even in the arena saves nobody much.
+        let is_surplus = entry.is_secondary && entry.room.is_none();
+        if is_unread && (is_over || is_surplus) {
             return self.discard(object);
         }
         if is_unread {
@@ -368,6 +396,9 @@ impl Entry {
         let is_sealed = matches!(self.state, State::Sealed { .. });
         if !is_sealed || self.is_spilling || self.room.is_none() {
             return None;
+        }
+        if self.is_secondary {
+            return (self.pins == 0).then_some(Class::Copied);
         }
         match (self.pins, &self.copy, self.keeper) {
             (0, Some(_), _) => Some(Class::Copied),

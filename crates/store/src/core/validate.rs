@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::creating::Demand;
 use super::fetching::Fetched;
 use super::table::{Entry, ObjectTable, State};
 use super::work::FilePlace;
@@ -13,7 +14,8 @@ impl ObjectTable {
     /// What does not hold: OS-1, a range in use belongs to one object; OS-2, pins add up; OS-3, a
     /// freed object lives by its pins; OS-4, a sealed object is its owner's; OS-5, an object lies
     /// somewhere; OS-6, whoever can leave the arena is listed for it; OS-7, a file lives by the
-    /// objects in it; OS-8, what is read is on this machine, or on its way.
+    /// objects in it; OS-8, what is read is on this machine, or on its way; OS-9, what comes from
+    /// other nodes is waited for, and not here.
     pub fn validate(&self) -> Result<(), String> {
         self.validate_room()?;
         self.validate_entries()?;
@@ -22,9 +24,7 @@ impl ObjectTable {
             self.validate_fetched(entry)
                 .map_err(|why| format!("OS-8: {object} {why}"))?;
         }
-        if self.fetching.waits_in_vain() {
-            return Err("OS-8: a request for objects waits for no job".to_owned());
-        }
+        self.validate_waits()?;
         match self
             .owned
             .values()
@@ -36,10 +36,51 @@ impl ObjectTable {
         }
     }
 
+    fn validate_waits(&self) -> Result<(), String> {
+        let mut waits = self.fetching.waits();
+        for request in self.pulls.awaited() {
+            match waits.get_mut(&request) {
+                Some((_, known)) => *known += 1,
+                None => return Err(format!("OS-9: request {request} is over, and waited for")),
+            }
+        }
+        for (request, (coming, known)) in waits {
+            if coming != known || coming == 0 {
+                return Err(format!(
+                    "OS-8: request {request} waits for {coming} objects, of which {known} come"
+                ));
+            }
+        }
+        for object in self.fetching.sealing() {
+            let entry = self.entries.get(object);
+            if !entry.is_some_and(|entry| matches!(entry.state, State::Writing { .. })) {
+                return Err(format!("OS-8: nobody will seal {object}"));
+            }
+        }
+        if let Some(object) = self
+            .pulls
+            .objects()
+            .find(|it| self.entries.contains_key(*it))
+        {
+            return Err(format!("OS-9: {object} comes, and is here"));
+        }
+        let claims = self.waiting.iter().filter(|waiting| match waiting.demand {
+            Demand::Pull(claim) => self.pulls.has_claim(claim),
+            Demand::Create(_) => false,
+        });
+        if claims.count() != self.pulls.claims() {
+            return Err("OS-9: a request for room is in no line".to_owned());
+        }
+        self.pulls.validate().map_err(|why| format!("OS-9: {why}"))
+    }
+
     fn validate_room(&self) -> Result<(), String> {
-        let inside = self.entries.values().filter(|entry| entry.room.is_some());
-        let room: u64 = inside
-            .map(|entry| entry.size_bytes.max(1).next_multiple_of(64))
+        let entries = self.entries.values();
+        let inside = entries.filter_map(|entry| Some((entry.room?, entry.size_bytes)));
+        let mut ranges: Vec<(u64, u64)> = inside.chain(self.pulls.rooms()).collect();
+        let room: u64 = ranges
+            .iter()
+            .map(|(_, size_bytes)| size_bytes.max(&1).next_multiple_of(64))
             .sum();
         let used = self.allocator.used();
         if room != used {
@@ -47,11 +88,6 @@ impl ObjectTable {
                 "OS-1: {used} bytes are in use, by objects of {room} bytes"
             ));
         }
-        let mut ranges: Vec<(u64, u64)> = self
-            .entries
-            .values()
-            .filter_map(|entry| Some((entry.room?, entry.size_bytes)))
-            .collect();
         ranges.sort_unstable();
         match ranges.windows(2).find(|two| two[0].0 + two[0].1 > two[1].0) {
             Some(two) => Err(format!("OS-1: {:?} and {:?} overlap", two[0], two[1])),
@@ -114,6 +150,9 @@ impl ObjectTable {
                 spilled_bytes += entry.size_bytes;
             }
         }
+        for file in self.pulls.files() {
+            *copies.entry(file).or_default() += 1;
+        }
         let live: FxHashMap<u64, u32> = self.disk.live().collect();
         if live != copies {
             return Err(format!(
@@ -131,6 +170,7 @@ impl ObjectTable {
         }
         Err("OS-7: an object is written to disk, and by no job".to_owned())
     }
+
     fn validate_fetched(&self, entry: &Entry) -> Result<(), &'static str> {
         let place = entry.copy.and_then(|copy| self.disk.place(copy.file));
         let is_far = entry.room.is_none() && matches!(place, Some(FilePlace::Bucket(_)));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use whipray_proto::ObjectId;
+use whipray_proto::{NodeId, ObjectId};
 
 use super::commitment::Extent;
 use super::creating::CreateError;
@@ -69,6 +69,38 @@ pub enum Work {
         objects: Vec<ObjectId>,
     },
     Disk(DiskJob),
+    Pull(Pull),
+    /// The bytes of this pull are not wanted any more. It still has to come to its end: its room is
+    /// its own until then.
+    CancelPull {
+        pull: u64,
+    },
+}
+
+/// An object to be brought from another node, answered once with [`ObjectTable::on_pulled`].
+///
+/// [`ObjectTable::on_pulled`]: super::ObjectTable::on_pulled
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// The number of the pull; never the same twice.
+    pub pull: u64,
+    pub object: ObjectId,
+    /// A node that has a copy.
+    pub from: NodeId,
+    pub size_bytes: u64,
+    pub room: PullRoom,
+}
+
+/// Where the bytes of a pull go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullRoom {
+    Arena {
+        offset: u64,
+        /// As in [`Room::Arena`].
+        cold_bytes: u64,
+    },
+    /// A part of a file, which other pulls may have parts of, too.
+    File { path: Arc<str>, offset: u64 },
 }
 
 /// A part of the arena that goes into a file.

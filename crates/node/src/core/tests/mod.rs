@@ -14,6 +14,7 @@ mod fairness;
 mod groups;
 mod leases;
 mod memory;
+mod pulling;
 mod workers;
 
 use std::collections::BTreeMap;

@@ -113,6 +113,7 @@ impl<C: Control> Daemon<C> {
                     self.logs.follow(worker, pid);
                 }
             }
+            Message::TransferHello(hello) => self.greet_transfer(client, hello),
             Message::Hello(_) => {
                 tracing::warn!(client, "hello with a wrong token");
                 let reason = "the token is not the one of this cluster".to_owned();

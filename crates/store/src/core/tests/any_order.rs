@@ -16,6 +16,10 @@ enum Step {
     ClientGone(u64),
     OwnerGone(u64),
     Disk(proptest::sample::Index, bool),
+    Pull(u64, u64, u64),
+    PullEnd(proptest::sample::Index, bool),
+    SourceGone(u64),
+    Serve(u64),
     Time,
 }
 
@@ -29,7 +33,14 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (client.clone(), number.clone()).prop_map(|(client, number)| Step::Pin(client, number)),
         2 => (client.clone(), number.clone())
             .prop_map(|(client, number)| Step::Unpin(client, number)),
-        2 => (client.clone(), number).prop_map(|(client, number)| Step::Free(client, number)),
+        2 => (client.clone(), number.clone())
+            .prop_map(|(client, number)| Step::Free(client, number)),
+        4 => (client.clone(), number.clone(), 0u64..900)
+            .prop_map(|(client, number, size)| Step::Pull(client, number, size)),
+        4 => (any::<proptest::sample::Index>(), proptest::bool::weighted(0.8))
+            .prop_map(|(index, works)| Step::PullEnd(index, works)),
+        1 => (1u64..3).prop_map(Step::SourceGone),
+        1 => number.prop_map(Step::Serve),
         1 => client.clone().prop_map(Step::ClientGone),
         1 => client.prop_map(Step::OwnerGone),
         4 => (any::<proptest::sample::Index>(), proptest::bool::weighted(0.8))
@@ -47,6 +58,24 @@ struct World {
     has_buckets: bool,
     asked: u64,
     answered: u64,
+    /// Pulls that are under way.
+    pulls: Vec<u64>,
+    cancelled: BTreeSet<u64>,
+    /// What is pinned to be sent.
+    served: Vec<ObjectId>,
+}
+
+/// Two objects of which the store may have none, each with a node that has it.
+fn wanted(number: u64, size_bytes: u64) -> Vec<Wanted> {
+    let of = |number: u64| Wanted {
+        object: object(number),
+        source: Some(Source {
+            node: NodeId::from_array([1 + number as u8 % 2; 28]),
+            owner: owner(1 + number as u8 % 3),
+            size_bytes,
+        }),
+    };
+    vec![of(number), of(number + 1)]
 }
 
 impl World {
@@ -62,7 +91,19 @@ impl World {
                     assert!(self.files.remove(&**address), "removed twice: {address}");
                 }
                 Work::Answer { .. } => self.answered += 1,
-                Work::Pinned { found, .. } => {
+                Work::Pull(pull) => {
+                    assert!(!self.pulls.contains(&pull.pull), "pulled twice");
+                    self.pulls.push(pull.pull);
+                }
+                Work::CancelPull { pull } => {
+                    assert!(self.pulls.contains(&pull), "nothing to cancel");
+                    assert!(self.cancelled.insert(pull), "cancelled twice");
+                }
+                Work::Pinned { client, found, .. } => {
+                    self.answered += 1;
+                    if client == SERVING {
+                        self.served.extend(found.iter().map(|pinned| pinned.object));
+                    }
                     for path in found.iter().filter_map(|pinned| pinned.path.as_deref()) {
                         assert!(path.starts_with('/'), "nobody can map {path}");
                     }
@@ -86,6 +127,17 @@ impl World {
             Err(DiskError::Full("full".to_owned()))
         };
         table.on_disk(file, outcome, now);
+    }
+}
+
+impl World {
+    fn end_pull(&mut self, table: &mut ObjectTable, index: usize, works: bool, now: Micros) {
+        let pull = self.pulls.remove(index);
+        let outcome = match works {
+            true => Ok(()),
+            false => Err("the link is broken".to_owned()),
+        };
+        table.on_pulled(pull, outcome, now);
     }
 }
 
@@ -122,6 +174,24 @@ proptest! {
                     world.finish(&mut table, index, works, now);
                 }
                 Step::Disk(..) => {}
+                Step::Pull(client, number, size_bytes) => {
+                    table.pull_all(client, 1, wanted(number, size_bytes), now);
+                }
+                Step::PullEnd(index, works) if !world.pulls.is_empty() => {
+                    let index = index.index(world.pulls.len());
+                    world.end_pull(&mut table, index, works, now);
+                }
+                Step::PullEnd(..) => {}
+                Step::SourceGone(number) => {
+                    table.source_gone(NodeId::from_array([number as u8; 28]), "dead", now);
+                }
+                Step::Serve(number) => {
+                    table.serve_object(1, object(number));
+                    world.take(&mut table);
+                    if let Some(object) = world.served.pop() {
+                        table.unpin(SERVING, object);
+                    }
+                }
                 Step::Time => {
                     now += LATER;
                     table.on_time(now);
@@ -137,10 +207,20 @@ proptest! {
             table.make_room(now);
             world.take(&mut table);
         }
-        while !world.jobs.is_empty() {
-            world.finish(&mut table, 0, true, now);
+        while !world.jobs.is_empty() || !world.pulls.is_empty() || !world.served.is_empty() {
+            match (world.jobs.is_empty(), world.pulls.is_empty()) {
+                (false, _) => world.finish(&mut table, 0, true, now),
+                (_, false) => world.end_pull(&mut table, 0, true, now),
+                _ => table.unpin(SERVING, world.served.remove(0)),
+            }
+            table.make_room(now);
             world.take(&mut table);
+            table.validate().unwrap();
         }
+        for client in 1..4 {
+            table.owner_gone(owner(client as u8));
+        }
+        world.take(&mut table);
         table.validate().unwrap();
         prop_assert_eq!(table.usage().objects, 0);
         prop_assert_eq!(table.usage().used_bytes, 0);
@@ -150,17 +230,28 @@ proptest! {
     /// Nobody waits for ever: once the disk has done its part and time has passed, every request of
     /// a client that lives is answered.
     #[test]
-    fn every_request_is_answered(sizes in proptest::collection::vec((1u64..4, 0u64..3000, any::<bool>()), 1..40)) {
+    fn every_request_is_answered(
+        sizes in proptest::collection::vec((1u64..4, 0u64..3000, any::<bool>(), any::<bool>()), 1..40),
+    ) {
         let settings = SpillSettings { file_bytes: 512, file_objects: 2, jobs: 2 };
         let mut table = ObjectTable::new(2048, Some(settings));
         let mut world = World::default();
         let mut now = 0;
-        for (number, (client, size_bytes, unpin)) in sizes.iter().enumerate() {
+        for (number, (client, size_bytes, unpin, is_elsewhere)) in sizes.iter().enumerate() {
             world.asked += 1;
-            table.create(*client, 1, object(number as u64), *size_bytes, now);
+            if *is_elsewhere {
+                table.pull_all(*client, 1, wanted(number as u64, *size_bytes), now);
+            } else {
+                table.create(*client, 1, object(number as u64), *size_bytes, now);
+            }
             while world.answered < world.asked {
                 world.take(&mut table);
-                if world.jobs.is_empty() {
+                if world.answered == world.asked {
+                    break;
+                }
+                if !world.pulls.is_empty() {
+                    world.end_pull(&mut table, 0, true, now);
+                } else if world.jobs.is_empty() {
                     if let Some(deadline) = table.next_deadline() {
                         prop_assert!(deadline > now, "a wait that is over");
                         now = deadline;

@@ -63,6 +63,7 @@ fn fetched(number: u64, file: u64) -> Pinned {
         offset: 0,
         size_bytes: MIB,
         path: Some(format!("/spill/{file}").into()),
+        is_new_copy: false,
     }
 }
 

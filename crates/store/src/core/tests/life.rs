@@ -46,6 +46,7 @@ fn a_freed_object_lives_by_its_pins() {
         offset: 0,
         size_bytes: 100,
         path: None,
+        is_new_copy: false,
     };
     assert_eq!(table.pin(READER, object(1)), Some(pinned));
     table.free(owner(7), object(1));

@@ -3,9 +3,10 @@
 mod any_order;
 mod fetching;
 mod life;
+mod pulling;
 mod spilling;
 
-use whipray_proto::{ActorId, JobId, ObjectId, TaskId, WorkerId};
+use whipray_proto::{ActorId, JobId, NodeId, ObjectId, TaskId, WorkerId};
 
 use super::*;
 
