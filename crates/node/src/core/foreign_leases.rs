@@ -68,7 +68,7 @@ impl ForeignLeases {
 }
 
 impl Node {
-    fn to_node(&mut self, node: NodeId, message: impl Into<Message>) {
+    fn tell_node(&mut self, node: NodeId, message: impl Into<Message>) {
         let message = message.into();
         self.effects.push(Effect::ToNode { node, message });
     }
@@ -83,7 +83,7 @@ impl Node {
                 lease: granted.lease,
                 end_worker: false,
             };
-            return self.to_node(from, returned);
+            return self.tell_node(from, returned);
         };
         let share = demand.share_of(from);
         share.asked = share.asked.saturating_sub(1);
@@ -129,7 +129,7 @@ impl Node {
                 lease: lease.lease,
                 end_worker,
             };
-            self.to_node(lease.node, returned);
+            self.tell_node(lease.node, returned);
             self.schedule(now);
         }
         true
@@ -143,8 +143,9 @@ impl Node {
             let share = demand.share_of(lease.node);
             share.held = share.held.saturating_sub(1);
             if is_open && demand.is_hungry() && !demand.is_in_group() {
-                demand.share_of(lease.node).asked += 1;
-                self.neighbours.take(lease.node, &demand.resources, 1);
+                let resources = demand.resources.clone();
+                let share = demand.share_of(lease.node);
+                share.change(&mut self.neighbours, &resources, |share| share.asked += 1);
             }
         }
         self.update_hunger(waiter, now);
@@ -191,7 +192,7 @@ impl Node {
             .find(|lease| is_its(lease))
             .map(|lease| lease.node);
         if let Some(node) = node {
-            self.to_node(node, KillWorker { worker, reason });
+            self.tell_node(node, KillWorker { worker, reason });
         }
     }
 
@@ -205,7 +206,7 @@ impl Node {
             if let Some(lease) = self.forwarding.leases.by_own.get(&own) {
                 let (node, worker) = (lease.node, lease.worker);
                 let reason = reason.to_owned();
-                self.to_node(node, KillWorker { worker, reason });
+                self.tell_node(node, KillWorker { worker, reason });
             }
         }
     }
@@ -238,7 +239,11 @@ impl Node {
         }
         let is_starved = demand.obtained() == 0;
         // It has waited there for long: whoever has something first serves instead.
-        demand.share_of(from).is_stuck = true;
+        let resources = demand.resources.clone();
+        let share = demand.share_of(from);
+        share.change(&mut self.neighbours, &resources, |share| {
+            share.is_stuck = true;
+        });
         if is_starved {
             self.send(owner, LeasePending { class, ..pending });
         }
@@ -271,9 +276,9 @@ impl Node {
     /// Asks a node for nothing more of this, until it is another one than it was.
     fn avoid(&mut self, waiter: Waiter, node: NodeId, now: Micros) {
         if let Some(demand) = self.demands.get_mut(&waiter) {
+            let resources = demand.resources.clone();
             let share = demand.share_of(node);
-            let asked = std::mem::take(&mut share.asked);
-            self.neighbours.give(node, &demand.resources, asked);
+            share.change(&mut self.neighbours, &resources, |share| share.asked = 0);
             if !demand.avoids.contains(&node) {
                 demand.avoids.push(node);
             }
