@@ -85,9 +85,15 @@ impl Node {
             };
             return self.tell_node(from, returned);
         };
+        let is_in_group = demand.is_in_group();
         let share = demand.share_of(from);
+        // What was asked for in hope counts as taken already.
+        let is_counted = share.asked > 0 && !share.is_stuck;
         share.asked = share.asked.saturating_sub(1);
         share.held += 1;
+        if !is_counted && !is_in_group {
+            self.neighbours.take(from, &demand.resources, 1);
+        }
         let waiter = Waiter::Class { owner, class };
         self.saving.on_served(waiter);
         let own = self.number_lease();
@@ -142,10 +148,14 @@ impl Node {
         if let Some(demand) = self.demands.get_mut(&waiter) {
             let share = demand.share_of(lease.node);
             share.held = share.held.saturating_sub(1);
-            if is_open && demand.is_hungry() && !demand.is_in_group() {
+            if !demand.is_in_group() {
                 let resources = demand.resources.clone();
-                let share = demand.share_of(lease.node);
-                share.change(&mut self.neighbours, &resources, |share| share.asked += 1);
+                // The node may never say so: to it, what comes back soon was never gone.
+                self.neighbours.take(lease.node, &resources, -1);
+                if is_open && demand.is_hungry() {
+                    let share = demand.share_of(lease.node);
+                    share.change(&mut self.neighbours, &resources, |share| share.asked += 1);
+                }
             }
         }
         self.update_hunger(waiter, now);

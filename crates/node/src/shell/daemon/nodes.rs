@@ -119,7 +119,10 @@ impl<C: Control> Daemon<C> {
     pub(super) fn pass_peer(&mut self, client: ClientId, mut hello: PeerHello) {
         let is_welcome = hello.version == PROTOCOL_VERSION
             && same_token(&self.streams.identity.token, &hello.token);
-        let endpoint = self.node.endpoint_of(hello.to).and_then(|it| it.parse().ok());
+        let endpoint = self
+            .node
+            .endpoint_of(hello.to)
+            .and_then(|it| it.parse().ok());
         let Some(connection) = self.connections.take(client, &self.poller) else {
             return;
         };
