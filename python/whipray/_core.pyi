@@ -478,7 +478,8 @@ def explain(id: bytes) -> dict[str, Any] | None:
     """
 
 def reports(limit: int, ended_limit: int = 0) -> dict[str, Any]:
-    """What processes hold, wait for and run: ``processes``, ``silent``, ``workers``, ``node_id``.
+    """What processes of all nodes hold, wait for and run: ``processes``, ``silent``, ``workers``;
+    and ``node_id`` and ``node_ip`` of the own node.
 
     ``limit`` bounds the entries of each kind and process, ``ended_limit`` those of tasks that are
     through. Blocks for a few seconds at most.

@@ -92,13 +92,14 @@ impl Survey {
             processes,
             limit: ENTRIES,
             with_node,
+            is_for_all: true,
             ..Inquiry::default()
         };
         let Some(answer) = cluster.inquire(inquiry) else {
             return false;
         };
         self.silent.extend(answer.silent.iter().map(|it| it.worker));
-        self.nodes.extend(answer.node);
+        self.nodes.extend(answer.nodes);
         for report in answer.processes {
             self.take(report);
         }

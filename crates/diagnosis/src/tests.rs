@@ -144,7 +144,11 @@ impl Cluster for World {
                     ..WorkerReport::default()
                 })
                 .collect(),
-            node: inquiry.with_node.then(|| self.node.clone()),
+            nodes: inquiry
+                .with_node
+                .then(|| self.node.clone())
+                .into_iter()
+                .collect(),
             ..InquiryAnswered::default()
         })
     }

@@ -17,6 +17,7 @@ pub fn timeline(cluster: &mut dyn Cluster) -> Option<String> {
     let inquiry = Inquiry {
         ended_limit: ENTRIES,
         with_node: true,
+        is_for_all: true,
         ..Inquiry::default()
     };
     Some(Value::Array(events(&cluster.inquire(inquiry)?)).to_string())
@@ -24,14 +25,20 @@ pub fn timeline(cluster: &mut dyn Cluster) -> Option<String> {
 
 /// In the order in which the tasks began.
 fn events(answer: &InquiryAnswered) -> Vec<Value> {
-    let node = answer.node.as_ref().map_or("", |node| node.ip.as_str());
+    // A worker that is gone is told by its id alone.
+    let node_of = |worker: &WorkerId| {
+        let mut nodes = answer.nodes.iter();
+        let node = nodes.find(|node| worker.is_of(&node.node));
+        let node = node.or(answer.nodes.first());
+        node.map_or("", |node| node.ip.as_str())
+    };
     let ended = answer.processes.iter().flat_map(|process| &process.ended);
     let mut ran: Vec<(&EndedReport, WorkerId)> = ended
         .filter_map(|ended| Some((ended, ended.worker?)))
         .collect();
     ran.sort_by_key(|(ended, _)| ended.started_at_us);
     ran.into_iter()
-        .map(|(ended, worker)| event(ended, worker, node))
+        .map(|(ended, worker)| event(ended, worker, node_of(&worker)))
         .collect()
 }
 
@@ -61,6 +68,7 @@ fn event(ended: &EndedReport, worker: WorkerId, node: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use whipray_proto::NodeId;
     use whipray_proto::messages::inquiry::{NodeReport, ProcessReport};
 
     fn ended(name: &str, worker: Option<WorkerId>, started_at_us: u64) -> EndedReport {
@@ -75,31 +83,35 @@ mod tests {
 
     #[test]
     fn tasks_that_ran_stand_in_their_order() {
+        let nodes = [1, 2].map(|number| NodeReport {
+            node: NodeId::from_array([number; 28]),
+            ip: format!("10.0.0.{number}"),
+            ..NodeReport::default()
+        });
+        let elsewhere = WorkerId::numbered(&nodes[1].node, 7);
         let worker = WorkerId::random();
         let process = ProcessReport {
             ended: vec![
                 ended("second", Some(worker), 20),
                 ended("never", None, 0),
                 ended("first", Some(worker), 10),
+                ended("third", Some(elsewhere), 30),
             ],
             ..ProcessReport::default()
         };
-        let node = NodeReport {
-            ip: "10.0.0.1".to_owned(),
-            ..NodeReport::default()
-        };
         let answer = InquiryAnswered {
             processes: vec![process],
-            node: Some(node),
+            nodes: nodes.to_vec(),
             ..InquiryAnswered::default()
         };
         let events = events(&answer);
-        assert_eq!(events.len(), 2);
+        assert_eq!(events.len(), 3);
         assert_eq!(events[0]["name"], "first");
         assert_eq!(events[1]["cat"], "task::second");
         assert_eq!(events[1]["ts"], 20);
         assert_eq!(events[1]["dur"], 5);
         assert_eq!(events[1]["pid"], "10.0.0.1");
+        assert_eq!(events[2]["pid"], "10.0.0.2");
         assert_eq!(events[1]["tid"], format!("worker:{}", worker.to_hex()));
     }
 }

@@ -174,6 +174,11 @@ impl WorkerId {
             d: node.d,
         }
     }
+
+    /// Whether [`Self::numbered`] made this of that node: all its workers are told by that.
+    pub fn is_of(&self, node: &NodeId) -> bool {
+        (self.b, self.c, self.d) == (node.b, node.c, node.d)
+    }
 }
 
 /// One driver's program.
@@ -478,6 +483,8 @@ mod tests {
             WorkerId::numbered(&nodes[0], 7),
             WorkerId::numbered(&nodes[0], 7)
         );
+        assert!(WorkerId::numbered(&nodes[0], 7).is_of(&nodes[0]));
+        assert!(!WorkerId::numbered(&nodes[0], 7).is_of(&nodes[1]));
     }
 
     #[test]

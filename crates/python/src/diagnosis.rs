@@ -63,7 +63,7 @@ pub fn explain<'py>(py: Python<'py>, id: &[u8]) -> PyResult<Option<Bound<'py, Py
     Ok(Some(dict))
 }
 
-/// What the processes of the cluster hold, wait for and run, and what the node knows of them.
+/// What the processes of the cluster hold, wait for and run, and what their nodes know of them.
 ///
 /// `limit`: entries of each kind that a process reports at most; `ended_limit`: tasks that are
 /// through. Raises `RaySystemError` where the node does not answer.
@@ -75,6 +75,7 @@ pub fn reports(py: Python<'_>, limit: u32, ended_limit: u32) -> PyResult<Bound<'
         limit,
         ended_limit,
         with_node: true,
+        is_for_all: true,
         ..Inquiry::default()
     };
     let answer = py
@@ -83,10 +84,19 @@ pub fn reports(py: Python<'_>, limit: u32, ended_limit: u32) -> PyResult<Bound<'
     let dict = PyDict::new(py);
     dict.set_item("processes", list(py, &answer.processes, process)?)?;
     dict.set_item("silent", list(py, &answer.silent, worker)?)?;
-    let node = answer.node.unwrap_or_default();
-    dict.set_item("node_id", node.node.to_hex())?;
-    dict.set_item("node_ip", node.ip)?;
-    dict.set_item("workers", list(py, &node.workers, worker)?)?;
+    let workers = PyList::empty(py);
+    for node in &answer.nodes {
+        for report in &node.workers {
+            let entry = worker(py, report)?;
+            entry.set_item("node_id", node.node.to_hex())?;
+            entry.set_item("node_ip", &node.ip)?;
+            workers.append(entry)?;
+        }
+    }
+    dict.set_item("workers", workers)?;
+    let own = answer.nodes.into_iter().next().unwrap_or_default();
+    dict.set_item("node_id", own.node.to_hex())?;
+    dict.set_item("node_ip", own.ip)?;
     Ok(dict)
 }
 

@@ -190,10 +190,7 @@ fn choose(
         .find(|view| view.node == local)
         .or(feasible.first())
     else {
-        let views = nodes.iter();
-        let best = views.min_by_key(|view| view.total.shortfall(request).amounts.len());
-        let reason = best.and_then(|view| explain_infeasible(&view.total, request));
-        return Decision::Infeasible(reason.unwrap_or_else(|| "no node is there".to_owned()));
+        return Decision::Infeasible(lack_of(&nodes, request));
     };
     let free: Vec<&NodeView> = feasible
         .iter()
@@ -229,6 +226,22 @@ fn choose(
     };
     let best = free.iter().min_by_key(score);
     Decision::Run(best.map_or(any.node, |view| view.node))
+}
+
+/// What none of these nodes has.
+fn lack_of(nodes: &[&NodeView], request: &Resources) -> String {
+    if nodes.is_empty() {
+        return "no node is there".to_owned();
+    }
+    // Of each resource the most that any node has: that is what the sentence names.
+    let mut most = Resources::none();
+    for (name, units) in nodes.iter().flat_map(|view| &view.total.amounts) {
+        most.set(name, most.units(name).max(*units));
+    }
+    explain_infeasible(&most, request).unwrap_or_else(|| {
+        let wanted = request.describe();
+        format!("asks for {wanted} together, and no single node has all of that")
+    })
 }
 
 fn serves_now(view: &NodeView, request: &Resources) -> bool {

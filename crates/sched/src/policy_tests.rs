@@ -208,3 +208,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_no_node_has_is_named_with_the_most_that_any_has() {
+    let nodes = [node(1, 1.0, 1.0, "a"), node(2, 4.0, 4.0, "a")];
+    assert_eq!(
+        decide(&nodes, id(1), &cpus(8.0), None, 0),
+        Decision::Infeasible("asks for 8 CPU and no node has more than 4".to_owned())
+    );
+    let mut with_gold = node(3, 1.0, 1.0, "a");
+    with_gold.total = with_gold.total.with("gold", 1.0);
+    let nodes = [node(1, 4.0, 4.0, "a"), with_gold];
+    let request = cpus(2.0).with("gold", 1.0);
+    assert_eq!(
+        decide(&nodes, id(1), &request, None, 0),
+        Decision::Infeasible(
+            "asks for {CPU: 2, gold: 1} together, and no single node has all of that".to_owned()
+        )
+    );
+}

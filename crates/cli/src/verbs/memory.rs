@@ -21,6 +21,7 @@ pub fn run(arguments: &MemoryArguments) -> Result<(), VerbError> {
     let status = tool.status()?;
     let inquiry = Inquiry {
         limit: ENTRIES,
+        is_for_all: true,
         ..Inquiry::default()
     };
     let answer = tool
@@ -118,7 +119,11 @@ impl<'a> Report<'a> {
         status: &'a StatusReply,
         answer: &InquiryAnswered,
     ) -> Self {
-        let ip = status.nodes.first().map_or("", |node| node.ip.as_str());
+        let ip_of = |process: &ProcessReport| {
+            let mut nodes = status.nodes.iter();
+            let node = nodes.find(|node| node.node == process.node);
+            node.map_or("", |node| node.ip.as_str())
+        };
         // A borrower that never asked for the value does not know its size; the owner does.
         let objects = answer.processes.iter().flat_map(|process| {
             let of_process = process.objects.iter();
@@ -129,6 +134,7 @@ impl<'a> Report<'a> {
             .collect();
         let mut groups: BTreeMap<String, Vec<Row>> = BTreeMap::new();
         for process in &answer.processes {
+            let ip = ip_of(process);
             for object in &process.objects {
                 let mut row = Row::of(process, object, ip);
                 if !object.is_actor_handle {

@@ -110,9 +110,7 @@ impl Node {
     /// Where a driver or worker of this node is reached by other processes of it.
     pub fn endpoint_of(&self, worker: WorkerId) -> Option<&str> {
         let client = self.clients.get(self.by_worker.get(&worker)?)?;
-        Some(&client.endpoint)
-            .map(String::as_str)
-            .filter(|it| !it.is_empty())
+        Some(client.endpoint.as_str()).filter(|it| !it.is_empty())
     }
 
     fn refuse(&mut self, client: ClientId, reason: String) {

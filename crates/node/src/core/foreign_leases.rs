@@ -68,7 +68,7 @@ impl ForeignLeases {
 }
 
 impl Node {
-    fn to_node(&mut self, node: NodeId, message: impl Into<Message>) {
+    fn tell_node(&mut self, node: NodeId, message: impl Into<Message>) {
         let message = message.into();
         self.effects.push(Effect::ToNode { node, message });
     }
@@ -83,11 +83,17 @@ impl Node {
                 lease: granted.lease,
                 end_worker: false,
             };
-            return self.to_node(from, returned);
+            return self.tell_node(from, returned);
         };
+        let is_in_group = demand.is_in_group();
         let share = demand.share_of(from);
+        // What was asked for in hope counts as taken already.
+        let is_counted = share.asked > 0 && !share.is_stuck;
         share.asked = share.asked.saturating_sub(1);
         share.held += 1;
+        if !is_counted && !is_in_group {
+            self.neighbours.take(from, &demand.resources, 1);
+        }
         let waiter = Waiter::Class { owner, class };
         self.saving.on_served(waiter);
         let own = self.number_lease();
@@ -129,7 +135,7 @@ impl Node {
                 lease: lease.lease,
                 end_worker,
             };
-            self.to_node(lease.node, returned);
+            self.tell_node(lease.node, returned);
             self.schedule(now);
         }
         true
@@ -142,9 +148,14 @@ impl Node {
         if let Some(demand) = self.demands.get_mut(&waiter) {
             let share = demand.share_of(lease.node);
             share.held = share.held.saturating_sub(1);
-            if is_open && demand.is_hungry() && !demand.is_in_group() {
-                demand.share_of(lease.node).asked += 1;
-                self.neighbours.take(lease.node, &demand.resources, 1);
+            if !demand.is_in_group() {
+                let resources = demand.resources.clone();
+                // The node may never say so: to it, what comes back soon was never gone.
+                self.neighbours.take(lease.node, &resources, -1);
+                if is_open && demand.is_hungry() {
+                    let share = demand.share_of(lease.node);
+                    share.change(&mut self.neighbours, &resources, |share| share.asked += 1);
+                }
             }
         }
         self.update_hunger(waiter, now);
@@ -191,7 +202,7 @@ impl Node {
             .find(|lease| is_its(lease))
             .map(|lease| lease.node);
         if let Some(node) = node {
-            self.to_node(node, KillWorker { worker, reason });
+            self.tell_node(node, KillWorker { worker, reason });
         }
     }
 
@@ -205,7 +216,7 @@ impl Node {
             if let Some(lease) = self.forwarding.leases.by_own.get(&own) {
                 let (node, worker) = (lease.node, lease.worker);
                 let reason = reason.to_owned();
-                self.to_node(node, KillWorker { worker, reason });
+                self.tell_node(node, KillWorker { worker, reason });
             }
         }
     }
@@ -238,7 +249,11 @@ impl Node {
         }
         let is_starved = demand.obtained() == 0;
         // It has waited there for long: whoever has something first serves instead.
-        demand.share_of(from).is_stuck = true;
+        let resources = demand.resources.clone();
+        let share = demand.share_of(from);
+        share.change(&mut self.neighbours, &resources, |share| {
+            share.is_stuck = true;
+        });
         if is_starved {
             self.send(owner, LeasePending { class, ..pending });
         }
@@ -271,9 +286,9 @@ impl Node {
     /// Asks a node for nothing more of this, until it is another one than it was.
     fn avoid(&mut self, waiter: Waiter, node: NodeId, now: Micros) {
         if let Some(demand) = self.demands.get_mut(&waiter) {
+            let resources = demand.resources.clone();
             let share = demand.share_of(node);
-            let asked = std::mem::take(&mut share.asked);
-            self.neighbours.give(node, &demand.resources, asked);
+            share.change(&mut self.neighbours, &resources, |share| share.asked = 0);
             if !demand.avoids.contains(&node) {
                 demand.avoids.push(node);
             }

@@ -12,6 +12,7 @@ use whipray_sched::policy::{Decision, NodeView, decide};
 
 use super::groups::group_of;
 use super::leases::{Demand, Waiter};
+use super::neighbours::Neighbours;
 use super::timers::Micros;
 use super::{Node, foreign_leases::ForeignLeases};
 
@@ -25,7 +26,8 @@ pub struct Share {
     pub held: u32,
     /// The target that the node knows.
     pub told: u32,
-    /// As far as is known nothing is free there: whoever has something first serves instead.
+    /// As far as is known nothing is free there: whoever has something first serves instead, and
+    /// what becomes free there is not kept from others for it.
     pub is_stuck: bool,
 }
 
@@ -33,6 +35,27 @@ impl Share {
     /// The target that the node is to know, where the owner wants so many in all.
     pub fn wish(&self, target: u32) -> u32 {
         (self.asked + self.held).min(target)
+    }
+
+    /// What counts as taken on the node.
+    fn hopeful(&self) -> i64 {
+        if self.is_stuck {
+            0
+        } else {
+            i64::from(self.asked)
+        }
+    }
+
+    /// Changes what is asked for; what the node has free is counted accordingly.
+    pub fn change(
+        &mut self,
+        neighbours: &mut Neighbours,
+        resources: &Resources,
+        change: impl FnOnce(&mut Self),
+    ) {
+        let before = self.hopeful();
+        change(self);
+        neighbours.take(self.node, resources, self.hopeful() - before);
     }
 }
 
@@ -238,10 +261,12 @@ impl Node {
         if demand.number == 0 {
             demand.number = self.forwarding.number(waiter);
         }
+        let resources = demand.resources.clone();
         let share = demand.share_of(node);
-        share.asked += count;
-        share.is_stuck = is_stuck;
-        self.neighbours.take(node, &demand.resources, count);
+        share.change(&mut self.neighbours, &resources, |share| {
+            share.asked += count;
+            share.is_stuck = is_stuck;
+        });
     }
 
     /// Takes back so many of those that nobody has room for.
@@ -253,7 +278,6 @@ impl Node {
             let taken = share.asked.min(count);
             share.asked -= taken;
             count -= taken;
-            self.neighbours.give(share.node, &demand.resources, taken);
         }
     }
 
@@ -281,9 +305,10 @@ impl Node {
                 for share in demand.shares.iter_mut().rev() {
                     if share.is_stuck == is_stuck {
                         let taken = share.asked.min(excess);
-                        share.asked -= taken;
                         excess -= taken;
-                        self.neighbours.give(share.node, &demand.resources, taken);
+                        share.change(&mut self.neighbours, &demand.resources, |share| {
+                            share.asked -= taken;
+                        });
                     }
                 }
             }
@@ -351,11 +376,11 @@ impl Node {
             }
         }
         // After all of them have looked at it.
-        for demand in self.demands.values().filter(|it| !it.is_in_group()) {
+        for demand in self.demands.values() {
             for share in &demand.shares {
                 if heard.contains(&share.node) {
-                    self.neighbours
-                        .take(share.node, &demand.resources, share.asked);
+                    let (node, count) = (share.node, share.hopeful());
+                    self.neighbours.take(node, &demand.resources, count);
                 }
             }
         }

@@ -6,20 +6,30 @@ use whipray_proto::messages::inquiry::{
     ProcessReported, ReportRequest, WorkerReport, WorkerStage,
 };
 use whipray_proto::messages::session::Role;
-use whipray_proto::{WorkerId, limits};
+use whipray_proto::{NodeId, WorkerId, limits};
 
 use super::leases::Waiter;
 use super::placement::Stage;
 use super::timers::{Micros, Timer, micros};
 use super::workers::{Link, Work, Worker};
-use super::{ClientId, Node};
+use super::{ClientId, Effect, Node};
 
 /// A question that not everybody has answered.
 #[derive(Debug)]
 struct Pending {
     asker: ClientId,
     waiting: FxHashSet<ClientId>,
+    /// Other nodes that were asked.
+    nodes: FxHashSet<NodeId>,
+    /// Processes that are meant and not here.
+    unknown: Vec<WorkerId>,
     answer: InquiryAnswered,
+}
+
+impl Pending {
+    fn is_complete(&self) -> bool {
+        self.waiting.is_empty() && self.nodes.is_empty()
+    }
 }
 
 /// All such questions.
@@ -33,12 +43,21 @@ pub struct Inquiries {
 
 impl Node {
     pub(super) fn inquire(&mut self, asker: ClientId, inquiry: Inquiry, now: Micros) {
-        let mut answer = InquiryAnswered {
+        let answer = InquiryAnswered {
             request: inquiry.request,
-            node: inquiry.with_node.then(|| self.report_node(now)),
+            nodes: inquiry
+                .with_node
+                .then(|| self.report_node(now))
+                .into_iter()
+                .collect(),
             ..InquiryAnswered::default()
         };
         let has_room = self.inquiries.pending.len() < limits::INQUIRIES;
+        let (known, unknown): (Vec<WorkerId>, Vec<WorkerId>) = inquiry
+            .processes
+            .iter()
+            .copied()
+            .partition(|process| has_room && self.by_worker.contains_key(process));
         let waiting: FxHashSet<ClientId> = if inquiry.processes.is_empty() {
             let is_asked = |client: &ClientId| {
                 let client = self.clients.get(client);
@@ -46,23 +65,28 @@ impl Node {
             };
             self.clients.keys().copied().filter(is_asked).collect()
         } else {
-            let (known, unknown): (Vec<WorkerId>, Vec<WorkerId>) = inquiry
-                .processes
-                .iter()
-                .copied()
-                .partition(|process| has_room && self.by_worker.contains_key(process));
-            answer.silent = unknown.into_iter().map(silent).collect();
-            known
-                .into_iter()
-                .filter_map(|process| self.by_worker.get(&process).copied())
-                .collect()
+            let clients = known.iter().filter_map(|it| self.by_worker.get(it));
+            clients.copied().collect()
         };
-        if waiting.is_empty() || !has_room {
-            return self.send(asker, answer);
+        let concerns_others =
+            inquiry.processes.is_empty() || !unknown.is_empty() || inquiry.with_node;
+        let nodes: FxHashSet<NodeId> = match inquiry.is_for_all && concerns_others {
+            true => self.neighbours.ids().collect(),
+            false => FxHashSet::default(),
+        };
+        let pending = Pending {
+            asker,
+            waiting,
+            nodes,
+            unknown,
+            answer,
+        };
+        if !has_room || pending.is_complete() {
+            return self.send_answer(pending);
         }
         self.inquiries.last += 1;
         let request = self.inquiries.last;
-        for client in &waiting {
+        for client in &pending.waiting {
             let subjects = inquiry.subjects.clone();
             self.send(
                 *client,
@@ -74,14 +98,45 @@ impl Node {
                 },
             );
         }
-        let pending = Pending {
-            asker,
-            waiting,
-            answer,
-        };
+        let mut wait = micros(limits::INQUIRY_WAIT);
+        if !pending.nodes.is_empty() {
+            // Those who wait for their own processes as long answer a moment later.
+            wait += wait / 2;
+        }
+        for node in &pending.nodes {
+            let passed_on = Inquiry {
+                request,
+                is_for_all: false,
+                ..inquiry.clone()
+            };
+            let message = passed_on.into();
+            self.effects.push(Effect::ToNode {
+                node: *node,
+                message,
+            });
+        }
         self.inquiries.pending.insert(request, pending);
-        self.timers
-            .set(now + micros(limits::INQUIRY_WAIT), Timer::Inquiry(request));
+        self.timers.set(now + wait, Timer::Inquiry(request));
+    }
+
+    /// Another node says what its processes know.
+    pub(super) fn inquiry_answered(&mut self, from: NodeId, answered: InquiryAnswered) {
+        let request = answered.request;
+        let Some(pending) = self.inquiries.pending.get_mut(&request) else {
+            return;
+        };
+        if !pending.nodes.remove(&from) {
+            return;
+        }
+        let answer = &mut pending.answer;
+        answer.processes.extend(answered.processes);
+        answer.nodes.extend(answered.nodes);
+        // One without a process number is none of its processes.
+        let silent = answered.silent.into_iter().filter(|it| it.pid != 0);
+        answer.silent.extend(silent);
+        if pending.is_complete() {
+            self.answer_inquiry(request);
+        }
     }
 
     pub(super) fn process_reported(&mut self, client: ClientId, reported: ProcessReported) {
@@ -96,18 +151,22 @@ impl Node {
             report.worker = entry.worker;
             report.pid = entry.pid;
             report.is_driver = entry.role == Role::Driver;
+            report.node = self.config.node;
         }
         pending.answer.processes.push(report);
-        if pending.waiting.is_empty() {
+        if pending.is_complete() {
             self.answer_inquiry(reported.request);
         }
     }
 
     /// Answers with what has come; whoever did not answer is named.
     pub(super) fn answer_inquiry(&mut self, request: u64) {
-        let Some(mut pending) = self.inquiries.pending.remove(&request) else {
-            return;
-        };
+        if let Some(pending) = self.inquiries.pending.remove(&request) {
+            self.send_answer(pending);
+        }
+    }
+
+    fn send_answer(&mut self, mut pending: Pending) {
         for client in pending.waiting {
             if let Some(entry) = self.clients.get(&client) {
                 let worker = self.pool.get(entry.worker);
@@ -116,6 +175,21 @@ impl Node {
                     name: worker.map_or_else(|| "a driver".to_owned(), |it| self.name_of(it)),
                     ..silent(entry.worker)
                 });
+            }
+        }
+        for node in pending.nodes {
+            let name = format!("the daemon of node {node}");
+            pending.answer.silent.push(WorkerReport {
+                name,
+                ..silent(WorkerId::from_array(node.to_array()))
+            });
+        }
+        let answer = &mut pending.answer;
+        for process in pending.unknown {
+            let is_heard = answer.processes.iter().any(|it| it.worker == process)
+                || answer.silent.iter().any(|it| it.worker == process);
+            if !is_heard {
+                answer.silent.push(silent(process));
             }
         }
         self.send(pending.asker, pending.answer);
@@ -127,7 +201,20 @@ impl Node {
         inquiries.retain(|_, pending| pending.asker != client);
         let mut complete = Vec::new();
         for (request, pending) in inquiries {
-            if pending.waiting.remove(&client) && pending.waiting.is_empty() {
+            if pending.waiting.remove(&client) && pending.is_complete() {
+                complete.push(*request);
+            }
+        }
+        for request in complete {
+            self.answer_inquiry(request);
+        }
+    }
+
+    /// A node is gone: nobody waits for its answer.
+    pub(super) fn forget_inquiries_to(&mut self, node: NodeId) {
+        let mut complete = Vec::new();
+        for (request, pending) in &mut self.inquiries.pending {
+            if pending.nodes.remove(&node) && pending.is_complete() {
                 complete.push(*request);
             }
         }

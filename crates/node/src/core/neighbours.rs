@@ -82,6 +82,11 @@ impl Neighbours {
         self.open.get(1..).unwrap_or_default()
     }
 
+    /// All that are not dead.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes.keys().copied()
+    }
+
     /// What is free on this node itself, for decisions.
     pub fn set_own(&mut self, available: &Resources) {
         if let Some(own) = self.open.first_mut()
@@ -99,22 +104,17 @@ impl Neighbours {
         own.into_iter().chain(others).collect()
     }
 
-    /// Something was asked for, or is not any more: until it says otherwise the node has less, or
-    /// more.
-    pub fn take(&mut self, node: NodeId, resources: &Resources, count: u32) {
-        self.change(node, resources, -i64::from(count));
-    }
-
-    pub fn give(&mut self, node: NodeId, resources: &Resources, count: u32) {
-        self.change(node, resources, i64::from(count));
-    }
-
-    fn change(&mut self, node: NodeId, resources: &Resources, count: i64) {
+    /// So many leases more, or less, are asked for on a node than before: until it says what is
+    /// free, that much counts as taken.
+    pub fn take(&mut self, node: NodeId, resources: &Resources, count: i64) {
+        if count == 0 {
+            return;
+        }
         let open = self.open.iter_mut().skip(1).find(|it| it.node == node);
         let known = self.nodes.get_mut(&node).and_then(|it| it.view.as_mut());
         for view in open.into_iter().chain(known) {
             for (name, units) in &resources.amounts {
-                *view.available.amounts.entry(name.clone()).or_insert(0) += count * units;
+                *view.available.amounts.entry(name.clone()).or_insert(0) -= count * units;
             }
         }
     }
@@ -258,6 +258,7 @@ impl Node {
         self.leases_lost_with(node, &cause, now);
         self.watched_died_with(node, &cause, now);
         self.pulls_source_gone(node, now);
+        self.forget_inquiries_to(node);
         let died = NodeDied { node, cause };
         let is_process = |client: &Client| matches!(client.role, Role::Driver | Role::Worker);
         let processes = self.clients.iter().filter(|(_, it)| is_process(it));

@@ -1,6 +1,7 @@
 //! What the daemons of other nodes say: as owners that want something, and as those that serve.
 
 use whipray_proto::messages::cluster::WarnDriver;
+use whipray_proto::messages::inquiry::Inquiry;
 use whipray_proto::{JobId, Message, NodeId};
 
 use super::timers::Micros;
@@ -53,6 +54,16 @@ impl Node {
                     );
                 }
             }
+            Message::Inquiry(inquiry) => {
+                // A node asks others itself.
+                let is_for_all = false;
+                let inquiry = Inquiry {
+                    is_for_all,
+                    ..inquiry
+                };
+                self.inquire(client, inquiry, now);
+            }
+            Message::InquiryAnswered(answered) => self.inquiry_answered(from, answered),
             Message::CycleFound(cycle) => {
                 if self.local_driver(cycle.job).is_some() {
                     self.cycle_found(&cycle);

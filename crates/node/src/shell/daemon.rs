@@ -500,7 +500,7 @@ impl<C: Control> Daemon<C> {
     /// Bytes that wait to be read by a client of the core.
     fn backlog(&self, client: ClientId) -> usize {
         match self.node.node_of(client) {
-            Some(_) => 0,
+            Some(node) => self.streams.backlog(node),
             None => self.connections.backlog(client),
         }
     }

@@ -10,7 +10,7 @@ use crate::failure::FailureKind;
 use crate::ids::{ActorId, JobId, NodeId, ObjectId, TaskId, WorkerId};
 use crate::resources::Resources;
 
-/// Anyone to its node: what do these processes know?
+/// Anyone to its node, or one node to another: what do these processes know?
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Inquiry {
     #[prost(uint64, tag = "1")]
@@ -30,6 +30,9 @@ pub struct Inquiry {
     /// Tasks that are through, which a process reports at most.
     #[prost(uint32, tag = "6")]
     pub ended_limit: u32,
+    /// The other nodes of the cluster are asked, too.
+    #[prost(bool, tag = "7")]
+    pub is_for_all: bool,
 }
 
 /// Node to a process: what do you know?
@@ -65,8 +68,9 @@ pub struct InquiryAnswered {
     /// Those that did not answer in time, or are not there.
     #[prost(message, repeated, tag = "3")]
     pub silent: Vec<WorkerReport>,
-    #[prost(message, optional, tag = "4")]
-    pub node: Option<NodeReport>,
+    /// With [`Inquiry::with_node`]: the node that was asked, then the others.
+    #[prost(message, repeated, tag = "4")]
+    pub nodes: Vec<NodeReport>,
 }
 
 /// How many calls a process runs beside each other.

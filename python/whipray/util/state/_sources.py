@@ -159,8 +159,8 @@ def workers() -> list[WorkerState]:
             is_alive=worker["stage"] != "Ending",
             worker_type="WORKER",
             exit_type=None,
-            node_id=reports["node_id"],
-            ip=reports["node_ip"],
+            node_id=worker["node_id"],
+            ip=worker["node_ip"],
             pid=worker["pid"],
         )
         for worker in known.values()

@@ -275,3 +275,18 @@ fn what_no_node_has_is_infeasible_until_one_comes_that_has_it() {
     let is_asked = |effect: &Effect| matches!(effect, Effect::ToNode { node, message: Message::LeaseTarget(_) } if *node == id(8));
     assert!(cluster.nodes[0].effects.iter().any(is_asked));
 }
+
+#[test]
+fn what_comes_back_from_another_node_is_free_there_before_it_says_so() {
+    let mut cluster = Cluster::new(&[cpus(0.0), cpus(1.0)]);
+    let (driver, job) = cluster.driver(0);
+    for round in 1..4 {
+        cluster.nodes[0].target(driver, round, job, 1);
+        cluster.run();
+        let granted = cluster.nodes[0].granted(driver);
+        assert_eq!(granted.len(), 1, "round {round}");
+        cluster.nodes[0].target(driver, round, job, 0);
+        cluster.nodes[0].give_back(driver, granted[0].lease);
+        cluster.run();
+    }
+}

@@ -6,6 +6,7 @@ mod clients;
 mod cluster;
 mod cluster_deaths;
 mod cluster_forwarding;
+mod cluster_inquiries;
 mod cluster_strategies;
 mod cluster_traffic;
 mod deaths;

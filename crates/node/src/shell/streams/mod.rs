@@ -170,6 +170,12 @@ impl Streams {
         self.dirty.push(node);
     }
 
+    /// Bytes that another node has not acknowledged.
+    pub fn backlog(&self, node: NodeId) -> usize {
+        let outgoing = self.outgoing.get(&node);
+        outgoing.map_or(0, |outgoing| outgoing.stream.kept_bytes())
+    }
+
     /// Writes what was queued, as far as connections stand; begins those that are missing.
     pub fn flush(&mut self, poller: &Poller, now: Micros) {
         let mut dirty = std::mem::take(&mut self.dirty);
