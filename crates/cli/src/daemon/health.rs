@@ -6,6 +6,13 @@ use whipray_proto::health::HealthSettings;
 
 use super::flags::{FlagError, Flags};
 
+/// The names of the settings.
+pub const FLAGS: &[&str] = &[
+    "health_check_period_ms",
+    "health_check_timeout_ms",
+    "health_check_failure_threshold",
+];
+
 /// Ray's values for what is not set where something else is.
 const PERIOD_MS: f64 = 3000.0;
 const FAILURES: f64 = 5.0;

@@ -324,7 +324,8 @@ impl Ground {
             config,
             identity,
             joined,
-            system_config: serde_json::to_string(&system_config)?,
+            health: health::settings(&flags)?,
+            system_config: serde_json::to_string(&of_cluster(&system_config, &flags))?,
             listeners,
             arena,
             spill_sites,
@@ -383,6 +384,20 @@ fn system_config(
     };
     all.extend(options.system_config.clone());
     Ok(all)
+}
+
+/// What all nodes are to have in common, from wherever the head has it.
+fn of_cluster(
+    system_config: &BTreeMap<String, serde_json::Value>,
+    flags: &flags::Flags<'_>,
+) -> BTreeMap<String, serde_json::Value> {
+    let mut all = system_config.clone();
+    for name in health::FLAGS {
+        if let Some(text) = flags.text(name) {
+            all.insert((*name).to_owned(), text.into());
+        }
+    }
+    all
 }
 
 /// The address of this machine that a way to the head begins at.

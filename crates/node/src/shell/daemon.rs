@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Rlimit, Signal, WaitOptions};
 use whipray_net::{HttpListener, Interest, Listener, Poller, ReadyEvent, Waker};
+use whipray_proto::health::HealthSettings;
 use whipray_proto::link::{ControlSays, NodeSays};
 use whipray_proto::messages::session::NodeEnds;
 use whipray_proto::{Message, NodeId, limits};
@@ -82,6 +83,8 @@ pub struct Settings {
     pub identity: Identity,
     /// The head, where this daemon is not it.
     pub joined: Option<Joined>,
+    /// After how much silence of the head this node ends its processes.
+    pub health: HealthSettings,
     /// The settings of the cluster (`_system_config`), as JSON, for those who join.
     pub system_config: String,
     /// Where clients come in: Unix sockets first.
@@ -221,6 +224,7 @@ impl<C: Control> Daemon<C> {
                 head: joined.address,
                 node: settings.config.node,
                 token: settings.identity.token.clone(),
+                period: settings.health.heartbeat,
             };
             let waker = Waker::new(&poller, HEARTBEAT).map_err(DaemonError::Poller)?;
             heartbeats = Some(Heartbeats::start(beats, waker).map_err(DaemonError::Poller)?);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use whipray_net::{Connection, ConnectionError, Waker};
 use whipray_proto::messages::membership::{Heartbeat, HeartbeatHello};
-use whipray_proto::{Message, NodeId, PROTOCOL_VERSION, limits};
+use whipray_proto::{Message, NodeId, PROTOCOL_VERSION};
 
 /// What the thread and the loop share.
 struct Shared {
@@ -40,6 +40,8 @@ pub struct Settings {
     pub head: SocketAddr,
     pub node: NodeId,
     pub token: String,
+    /// How often.
+    pub period: Duration,
 }
 
 impl Heartbeats {
@@ -113,7 +115,7 @@ impl Shared {
                 }
                 tracing::debug!(%error, "the head does not answer a heartbeat");
                 waker.wake();
-                thread::sleep(limits::HEARTBEAT / 4);
+                thread::sleep(settings.period / 4);
             }
         }
     }
@@ -125,7 +127,7 @@ impl Shared {
         waker: &Waker,
         beat: &mut u64,
     ) -> Result<(), ConnectionError> {
-        let mut connection = Connection::begin(&settings.head, limits::HEARTBEAT * 2)?;
+        let mut connection = Connection::begin(&settings.head, settings.period * 2)?;
         let hello = HeartbeatHello {
             version: PROTOCOL_VERSION,
             token: settings.token.clone(),
@@ -135,7 +137,7 @@ impl Shared {
         while !self.is_over() {
             *beat += 1;
             connection.queue(&Heartbeat { beat: *beat }.into());
-            match connection.exchange(limits::HEARTBEAT * 2)? {
+            match connection.exchange(settings.period * 2)? {
                 Message::Heartbeat(_) => {
                     self.answered_us.store(self.now_us(), Ordering::Release);
                     self.nobody_since_us.store(0, Ordering::Release);
@@ -146,7 +148,7 @@ impl Shared {
                     return Err(ConnectionError::Closed);
                 }
             }
-            thread::sleep(limits::HEARTBEAT);
+            thread::sleep(settings.period);
         }
         Ok(())
     }

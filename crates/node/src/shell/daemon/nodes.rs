@@ -218,7 +218,7 @@ impl<C: Control> Daemon<C> {
                 ))
             });
         let fenced = || {
-            (hearing.silence >= limits::NODE_FENCE).then(|| {
+            (hearing.silence >= self.settings.health.fence).then(|| {
                 EndReason::Fenced(format!(
                     "the head of the cluster at {head} has not answered for {} s, so that it is \
                      about to give this node up",
