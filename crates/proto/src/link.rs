@@ -64,6 +64,8 @@ pub enum NodeSays {
     ActorRecalled { actor: ActorId, incarnation: u32 },
     /// Nothing runs here any more that would have to end first; see [`ControlSays::Drain`].
     Drained,
+    /// This node ends in order, and all that it has with it.
+    Leaves { reason: String },
     /// What is free, after [`ControlSays::WatchResources`], and at each change from then on that
     /// control wants to hear of.
     Available { available: Resources },
@@ -136,6 +138,8 @@ pub enum ControlSays {
     /// Take nothing new, and say [`NodeSays::Drained`] once nothing runs any more, or when
     /// `deadline_us` microseconds are over; zero: however long it takes. The last word counts.
     Drain { reason: String, deadline_us: u64 },
+    /// The cluster ends in order, and all its nodes.
+    Ends { reason: String },
     /// The cluster has given this node up: all that it has is of the past. It ends its processes, and
     /// may join as a new node; one that was to be drained ends.
     Fenced { reason: String },

@@ -242,6 +242,9 @@ impl Control {
             NodeSays::ActorRecalled { actor, incarnation } => {
                 self.actor_recalled(from, actor, incarnation);
             }
+            NodeSays::Leaves { reason } => {
+                self.node_lost(from, &format!("left the cluster: {reason}"), NodeEnd::Expected);
+            }
             NodeSays::Drained => self.drained(from),
             NodeSays::Available { available } => self.resources_available(from, available),
             NodeSays::GroupWanted { group } => self.group_wanted(from, group),

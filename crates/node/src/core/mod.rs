@@ -351,6 +351,8 @@ impl Node {
                 deadline_us,
             } => self.drain(&reason, deadline_us, now),
             ControlSays::Fenced { reason } => self.fence(reason),
+            // The shell ends the daemon.
+            ControlSays::Ends { .. } => {}
         }
     }
 

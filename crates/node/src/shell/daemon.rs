@@ -318,6 +318,15 @@ impl<C: Control> Daemon<C> {
                 reason: reason.clone(),
             });
         }
+        match &reason {
+            EndReason::Terminated => self.say_goodbye("its daemon was told to end"),
+            EndReason::DriverGone => self.say_goodbye("its program has ended"),
+            EndReason::Asked(reason) => self.say_goodbye(&reason.clone()),
+            EndReason::NotJoined(_)
+            | EndReason::HeadLost(_)
+            | EndReason::Drained(_)
+            | EndReason::Fenced(_) => {}
+        }
         self.finish();
         Ok(reason)
     }

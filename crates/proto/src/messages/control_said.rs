@@ -15,7 +15,7 @@ const CODE: u16 = 14;
 pub struct ControlSaid {
     #[prost(
         oneof = "ControlWord",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
     )]
     pub word: Option<ControlWord>,
 }
@@ -35,6 +35,8 @@ pub enum ControlWord {
     Drain(Drain),
     #[prost(string, tag = "6")]
     Fenced(String),
+    #[prost(string, tag = "19")]
+    Ends(String),
     #[prost(message, tag = "7")]
     Tell(ClientWord),
     #[prost(message, boxed, tag = "8")]
@@ -163,6 +165,7 @@ impl From<&ControlSays> for ControlSaid {
                 deadline_us: *deadline_us,
             }),
             ControlSays::Fenced { reason } => ControlWord::Fenced(reason.clone()),
+            ControlSays::Ends { reason } => ControlWord::Ends(reason.clone()),
             ControlSays::Tell { client, message } => ControlWord::Tell(ClientWord {
                 client: *client,
                 message: (&**message).into(),
@@ -256,6 +259,7 @@ impl TryFrom<ControlSaid> for ControlSays {
                 deadline_us,
             },
             ControlWord::Fenced(reason) => Self::Fenced { reason },
+            ControlWord::Ends(reason) => Self::Ends { reason },
             ControlWord::Tell(word) => Self::Tell {
                 client: word.client,
                 message: Box::new(word.message.try_into()?),

@@ -53,7 +53,10 @@ fn next(says: &ControlSays) -> Option<ControlSays> {
         ControlSays::Drain { .. } => ControlSays::Fenced {
             reason: "silent".to_owned(),
         },
-        ControlSays::Fenced { .. } => ControlSays::Tell {
+        ControlSays::Fenced { .. } => ControlSays::Ends {
+            reason: "it was asked to".to_owned(),
+        },
+        ControlSays::Ends { .. } => ControlSays::Tell {
             client,
             message: Box::new(Message::from(WarnDriver {
                 text: "beware".to_owned(),

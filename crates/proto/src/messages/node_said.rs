@@ -14,7 +14,7 @@ const CODE: u16 = 13;
 /// A node to the head. See [`NodeSays`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct NodeSaid {
-    #[prost(oneof = "NodeWord", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "NodeWord", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub word: Option<NodeWord>,
 }
 
@@ -47,6 +47,8 @@ pub enum NodeWord {
     GroupWanted(PlacementGroupId),
     #[prost(message, boxed, tag = "13")]
     Reported(Box<Reported>),
+    #[prost(string, tag = "14")]
+    Leaves(String),
 }
 
 /// See [`NodeSays::ProcessGone`].
@@ -176,6 +178,7 @@ impl From<&NodeSays> for NodeSaid {
                 incarnation: *incarnation,
             }),
             NodeSays::Drained => NodeWord::Drained(Drained {}),
+            NodeSays::Leaves { reason } => NodeWord::Leaves(reason.clone()),
             NodeSays::Available { available } => NodeWord::Available(available.clone()),
             NodeSays::GroupWanted { group } => NodeWord::GroupWanted(*group),
             NodeSays::Reported {
@@ -241,6 +244,7 @@ impl TryFrom<NodeSaid> for NodeSays {
                 incarnation: word.incarnation,
             },
             NodeWord::Drained(Drained {}) => Self::Drained,
+            NodeWord::Leaves(reason) => Self::Leaves { reason },
             NodeWord::Available(available) => Self::Available { available },
             NodeWord::GroupWanted(group) => Self::GroupWanted { group },
             NodeWord::Reported(word) => Self::Reported {

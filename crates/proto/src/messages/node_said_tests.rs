@@ -74,7 +74,10 @@ fn next(says: &NodeSays) -> Option<NodeSays> {
             incarnation: 2,
         },
         NodeSays::ActorRecalled { .. } => NodeSays::Drained,
-        NodeSays::Drained => NodeSays::Available {
+        NodeSays::Drained => NodeSays::Leaves {
+            reason: "it was asked to".to_owned(),
+        },
+        NodeSays::Leaves { .. } => NodeSays::Available {
             available: Resources::none().with(CPU, 0.5),
         },
         NodeSays::Available { .. } => NodeSays::GroupWanted { group },

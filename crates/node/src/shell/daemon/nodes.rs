@@ -167,6 +167,9 @@ impl<C: Control> Daemon<C> {
         }
         match &says {
             ControlSays::Nodes(news) => self.streams.on_news(news, &self.poller),
+            ControlSays::Ends { reason } => {
+                self.end = Some(EndReason::Asked(format!("the cluster ends: {reason}")));
+            }
             ControlSays::Fenced { reason } => {
                 self.end = Some(EndReason::Fenced(reason.clone()));
             }
@@ -199,6 +202,22 @@ impl<C: Control> Daemon<C> {
             // Who refuses for good is not the one that control means.
             StreamEvent::Refused { node, .. } => self.control.on_stream_broken(node),
         }
+    }
+
+    /// This daemon ends in order: the others need not wait until its silence tells.
+    pub(super) fn say_goodbye(&mut self, reason: &str) {
+        let (now, reason) = (self.now(), reason.to_owned());
+        match self.head {
+            Some(head) => {
+                let says = NodeSays::Leaves { reason };
+                self.streams.queue(head, &NodeSaid::from(&says).into());
+            }
+            None => {
+                let says = ControlSays::Ends { reason };
+                self.streams.queue_all(&ControlSaid::from(&says).into());
+            }
+        }
+        self.streams.flush(&self.poller, now);
     }
 
     /// Looks whether the head is still heard, and ends what has no head.

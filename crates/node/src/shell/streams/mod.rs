@@ -136,6 +136,7 @@ impl Streams {
         self.incoming.remove(&node);
         if let Some(mut outgoing) = self.outgoing.remove(&node) {
             self.by_number.remove(&outgoing.number);
+            outgoing.say_last();
             outgoing.disconnect(poller);
         }
     }
@@ -174,6 +175,12 @@ impl Streams {
     pub fn backlog(&self, node: NodeId) -> usize {
         let outgoing = self.outgoing.get(&node);
         outgoing.map_or(0, |outgoing| outgoing.stream.kept_bytes())
+    }
+
+    /// Says something to all nodes.
+    pub fn queue_all(&mut self, message: &Message) {
+        let nodes: Vec<NodeId> = self.outgoing.keys().copied().collect();
+        nodes.iter().for_each(|node| self.queue(*node, message));
     }
 
     /// Writes what was queued, as far as connections stand; begins those that are missing.

@@ -70,6 +70,13 @@ impl Outgoing {
         }
     }
 
+    /// Writes what can be written at once, because nothing follows.
+    pub fn say_last(&mut self) {
+        if let Link::Stands(connection) = &mut self.link {
+            let _ = connection.flush();
+        }
+    }
+
     pub fn disconnect(&mut self, poller: &Poller) {
         if let Link::Greets(connection) | Link::Stands(connection) = &self.link {
             poller.remove(connection);
