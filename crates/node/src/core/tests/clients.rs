@@ -44,6 +44,8 @@ fn bad_hellos_are_refused() {
     assert!(refused(&mut stage, stranger), "no such worker is expected");
     let nobody = stage.hello(Role::Unspecified, WorkerId::random(), 1);
     assert!(refused(&mut stage, nobody));
+    let daemon = stage.hello(Role::Node, WorkerId::random(), 1);
+    assert!(refused(&mut stage, daemon), "another daemon says no hello");
     let worker = WorkerId::random();
     stage.hello(Role::Tool, worker, 1);
     let twin = stage.hello(Role::Tool, worker, 1);

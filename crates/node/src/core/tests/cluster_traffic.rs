@@ -2,10 +2,13 @@
 //! nodes believe to have of each other must agree once all of them have arrived.
 
 use proptest::prelude::*;
+use whipray_proto::SchedulingStrategy;
+use whipray_proto::link::NodeState;
 use whipray_proto::messages::lease::KillWorker;
 
 use super::cluster::{Cluster, id};
 use super::*;
+use crate::core::foreign_leases::ForeignLease;
 use crate::core::leases::Waiter;
 use crate::core::workers::Work;
 
@@ -35,11 +38,16 @@ enum Step {
         which: usize,
     },
     News,
+    /// The last node is silent, or is heard again.
+    State {
+        is_alive: bool,
+    },
+    Die,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0usize..3, 1u64..4, 0u32..6)
+        4 => (0usize..3, 1u64..6, 0u32..6)
             .prop_map(|(node, class, target)| Step::Want { node, class, target }),
         4 => (0usize..3, 0usize..64).prop_map(|(node, which)| Step::Return { node, which }),
         1 => (0usize..3, 0usize..64).prop_map(|(node, which)| Step::Kill { node, which }),
@@ -47,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0usize..3).prop_map(|node| Step::StartWorkers { node }),
         12 => (0usize..64).prop_map(|which| Step::Deliver { which }),
         2 => Just(Step::News),
+        1 => any::<bool>().prop_map(|is_alive| Step::State { is_alive }),
     ]
 }
 
@@ -57,6 +66,8 @@ struct Owners {
     targets: BTreeMap<(usize, u64), u32>,
     /// What each owner holds: lease, class, worker.
     held: Vec<Vec<(LeaseId, u64, WorkerId)>>,
+    /// Nodes that are not dead.
+    living: usize,
 }
 
 impl Owners {
@@ -68,6 +79,7 @@ impl Owners {
             drivers,
             targets: BTreeMap::new(),
             held: vec![Vec::new(); 3],
+            living: 3,
         }
     }
 
@@ -93,10 +105,37 @@ impl Owners {
         let (driver, job) = self.drivers[node];
         self.targets.insert((node, class), target);
         let amount = if class == 3 { 2.0 } else { 1.0 };
-        self.cluster.nodes[node].target_of(driver, class, job, target, cpus(amount));
+        let spreads = SchedulingStrategy {
+            spreads: true,
+            ..SchedulingStrategy::default()
+        };
+        let definition = SchedulingClass {
+            resources: cpus(amount),
+            job,
+            strategy: (class == 4).then(|| Box::new(spreads)),
+            near: (class == 5).then(|| id(1)),
+            ..SchedulingClass::default()
+        };
+        self.cluster.nodes[node].want(driver, class, definition, target);
+    }
+
+    /// Whether a step is of a node that is dead.
+    fn is_of_the_dead(&self, step: &Step) -> bool {
+        match *step {
+            Step::Want { node, .. }
+            | Step::Return { node, .. }
+            | Step::Kill { node, .. }
+            | Step::Exit { node, .. }
+            | Step::StartWorkers { node } => node >= self.living,
+            Step::State { .. } | Step::Die => self.living < 3,
+            Step::Deliver { .. } | Step::News => false,
+        }
     }
 
     fn take_step(&mut self, step: &Step) {
+        if self.is_of_the_dead(step) {
+            return;
+        }
         match *step {
             Step::Want {
                 node,
@@ -122,9 +161,9 @@ impl Owners {
             }
             Step::Exit { node, which } => {
                 let stage = &mut self.cluster.nodes[node];
-                let mut living: Vec<WorkerId> = stage.worker_clients.keys().copied().collect();
-                living.retain(|worker| stage.node.pool.get(*worker).is_some());
-                if let Some(worker) = living.iter().cycle().nth(which) {
+                let mut workers: Vec<WorkerId> = stage.worker_clients.keys().copied().collect();
+                workers.retain(|worker| stage.node.pool.get(*worker).is_some());
+                if let Some(worker) = workers.iter().cycle().nth(which) {
                     stage.exited(*worker, SEGFAULT);
                 }
             }
@@ -138,11 +177,25 @@ impl Owners {
                 }
             }
             Step::News => self.cluster.news(),
+            Step::State { is_alive } => {
+                let state = match is_alive {
+                    true => NodeState::Alive,
+                    false => NodeState::Suspect,
+                };
+                self.cluster.set_state(2, state);
+            }
+            Step::Die => {
+                self.living = 2;
+                self.cluster.set_state(2, NodeState::Dead);
+            }
         }
     }
 
     /// Everything arrives, workers that were condemned are gone, and all views are right.
     fn come_to_rest(&mut self) {
+        if self.living == 3 {
+            self.cluster.set_state(2, NodeState::Alive);
+        }
         for _ in 0..20 {
             self.cluster.run();
             self.take_in();
@@ -164,17 +217,20 @@ impl Owners {
     }
 
     fn check(&self) {
-        for home in 0..3 {
+        for home in 0..self.living {
             let node = &self.cluster.nodes[home].node;
             let (driver, _) = self.drivers[home];
             let local = node
                 .pool
                 .iter()
                 .filter(|(_, it)| matches!(it.work, Work::Leased { owner, .. } if owner == driver));
-            let foreign = node.forwarding.leases.iter().count();
-            let has = local.count() + foreign;
+            let is_of_dead = |lease: &ForeignLease| lease.node == id(self.living);
+            let foreign: Vec<&ForeignLease> =
+                node.forwarding.leases.iter().map(|(_, it)| it).collect();
+            assert!(!foreign.iter().any(|it| is_of_dead(it)));
+            let has = local.count() + foreign.len();
             assert_eq!(has, self.held[home].len(), "node {home} and its owner");
-            for other in 0..3 {
+            for other in 0..self.living {
                 let given = &self.cluster.nodes[other].node;
                 let Some(client) = given.neighbours.client_of(id(home)) else {
                     continue;
@@ -186,14 +242,14 @@ impl Owners {
                 let had = had.filter(|(_, lease)| lease.node == id(other)).count();
                 assert_eq!(leased.count(), had, "{home} has of {other}");
             }
-            for class in 1..4 {
+            for class in 1..6 {
                 let demand = node.demands.get(&Waiter::Class {
                     owner: driver,
                     class,
                 });
                 let Some(demand) = demand else { continue };
                 if demand.obtained() < demand.target {
-                    let room = self.cluster.nodes.iter().enumerate();
+                    let room = self.cluster.nodes.iter().enumerate().take(self.living);
                     for (index, stage) in room {
                         let available = stage.node.ledger.available();
                         assert!(
@@ -208,11 +264,29 @@ impl Owners {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
     #[test]
     fn all_agree_once_all_has_arrived(steps in proptest::collection::vec(step(), 1..80)) {
         let mut owners = Owners::new();
         for step in &steps {
+            owners.take_step(step);
+            owners.take_in();
+        }
+        owners.come_to_rest();
+        owners.check();
+    }
+
+    #[test]
+    fn those_who_are_left_agree_when_a_node_dies(
+        steps in proptest::collection::vec(step(), 1..60),
+        when in any::<proptest::sample::Index>(),
+    ) {
+        let mut owners = Owners::new();
+        let death = when.index(steps.len());
+        for (index, step) in steps.iter().enumerate() {
+            if index == death {
+                owners.take_step(&Step::Die);
+            }
             owners.take_step(step);
             owners.take_in();
         }
