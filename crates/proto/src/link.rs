@@ -32,7 +32,7 @@ pub enum NodeSays {
         process: WorkerId,
         cause: Box<DeathCause>,
     },
-    /// Why an actor gets no process yet, as a sentence.
+    /// Why an actor gets no process yet, as a sentence; empty where it only has to wait.
     ActorPending {
         actor: ActorId,
         incarnation: u32,

@@ -69,8 +69,10 @@ pub fn node_resources(
         .with(GPU, checked("num_gpus", gpus)?)
         .with(MEMORY, checked(MEMORY, memory)?)
         .with(OBJECT_STORE_MEMORY, store_bytes as f64)
-        .with(&format!("node:{node_ip}"), 1.0)
-        .with("node:__internal_head__", 1.0);
+        .with(&format!("node:{node_ip}"), 1.0);
+    if options.address.is_none() {
+        total = total.with("node:__internal_head__", 1.0);
+    }
     if let (true, Some(kind)) = (gpus > 0.0, &found.accelerator_type) {
         total = total.with(&format!("{ACCELERATOR_TYPE}{kind}"), 1.0);
     }

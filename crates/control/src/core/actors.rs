@@ -363,7 +363,9 @@ impl Control {
             return;
         }
         entry.is_queued = true;
-        self.actor_waits(actor, reason, true);
+        if !reason.is_empty() {
+            self.actor_waits(actor, reason, true);
+        }
         if self.has_several_nodes() {
             self.place_waiting_actors();
         }

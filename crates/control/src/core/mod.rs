@@ -28,6 +28,7 @@ use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use whipray_proto::link::{ControlSays, NodeSays};
 use whipray_proto::messages::actor::NamedActor;
+use whipray_proto::messages::cluster::NodeEnd;
 use whipray_proto::{ActorId, JobId, Message, NodeId, PlacementGroupId, WorkerId, limits};
 
 use crate::storage::{Table, Write};
@@ -243,7 +244,11 @@ impl Control {
                 self.actor_recalled(from, actor, incarnation);
             }
             NodeSays::Leaves { reason } => {
-                self.node_lost(from, &format!("left the cluster: {reason}"), NodeEnd::Expected);
+                self.node_lost(
+                    from,
+                    &format!("left the cluster: {reason}"),
+                    NodeEnd::Expected,
+                );
             }
             NodeSays::Drained => self.drained(from),
             NodeSays::Available { available } => self.resources_available(from, available),

@@ -97,6 +97,30 @@ impl Node {
             },
         );
         self.schedule(now);
+        self.tell_queued(actor);
+    }
+
+    /// Where other nodes might have room for an actor that found none here, control hears of it at
+    /// once: what it knew of this node was of a moment before.
+    fn tell_queued(&mut self, actor: ActorId) {
+        let Some(placement) = self.placements.get(&actor) else {
+            return;
+        };
+        let waits = matches!(
+            placement.stage,
+            Stage::Waiting {
+                infeasible: None,
+                ..
+            }
+        );
+        if waits && !self.neighbours.is_alone() {
+            let incarnation = placement.incarnation;
+            self.tell_control(NodeSays::ActorPending {
+                actor,
+                incarnation,
+                reason: String::new(),
+            });
+        }
     }
 
     /// Whether this node can ever have an actor. In a placement group only what it holds counts.

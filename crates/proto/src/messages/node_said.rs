@@ -14,7 +14,10 @@ const CODE: u16 = 13;
 /// A node to the head. See [`NodeSays`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct NodeSaid {
-    #[prost(oneof = "NodeWord", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(
+        oneof = "NodeWord",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+    )]
     pub word: Option<NodeWord>,
 }
 
