@@ -179,14 +179,14 @@ impl RawAsker {
         length: usize,
         size: usize,
         direct: bool,
-    ) -> Result<Vec<u8>, Message> {
+    ) -> Result<Vec<u8>, Box<Message>> {
         match self.ask(number, offset, length, size, direct) {
             Message::FetchStarted(_) => {
                 let mut bytes = vec![0; length];
                 self.connection.receive_bytes(&mut bytes).unwrap();
                 Ok(bytes)
             }
-            other => Err(other),
+            other => Err(Box::new(other)),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Nodes that are nothing but a store and its transfers, over real sockets.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,4 +1,5 @@
 //! Objects between nodes, over real sockets.
+#![allow(clippy::unwrap_used)]
 
 mod fake;
 mod harness;

@@ -3,6 +3,7 @@
 
 mod allocator;
 mod candidates;
+mod claims;
 mod commitment;
 mod creating;
 mod disk;
@@ -16,10 +17,11 @@ mod work;
 mod tests;
 
 pub use allocator::Allocator;
+pub use claims::Wanted;
 pub use commitment::{Commitment, Extent, HUGE_PAGE_BYTES};
 pub use creating::CreateError;
 pub use disk::SpillSettings;
 pub use fetching::Lost;
-pub use pulling::{SERVING, Source, Wanted};
+pub use pulling::{SERVING, Source};
 pub use table::{ClientId, ObjectTable, Pinned, Usage};
 pub use work::{DiskError, DiskJob, FilePlace, Micros, Piece, Pull, PullRoom, Room, Work};

@@ -1,24 +1,18 @@
 //! One object that comes from another node, over one connection or several.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::Scope;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use whipray_net::{BulkCloser, BulkConnection, ConnectionError, Endpoint};
-use whipray_proto::messages::transfer::{FetchEnded, FetchObject, TransferHello};
-use whipray_proto::{Message, PROTOCOL_VERSION, limits};
+use whipray_net::{BulkCloser, BulkConnection};
+use whipray_proto::limits;
+use whipray_proto::messages::transfer::FetchEnded;
 use whipray_store::core::Pull;
 
 use super::fan_out::Receiver;
-use super::target::{ReceiveError, Target};
-use super::{STACK_BYTES, Shared, TransferSettings, lock};
-
-/// What is noted as progress at once, in bytes.
-const STEP_BYTES: u64 = 512 * 1024;
-
-/// How long a node may take to answer a new connection.
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
+use super::stream::Fault;
+use super::target::Target;
+use super::{Shared, TransferSettings, lock};
 
 /// The pause before a connection that broke is made anew.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -28,68 +22,45 @@ pub struct Fetch {
     pub pull: Pull,
     origin: Receiver,
     part_bytes: u64,
-    streams: u64,
-    stall: Duration,
-    state: Mutex<State>,
-    changed: Condvar,
+    pub streams: u64,
+    pub stall: Duration,
+    pub state: Mutex<State>,
+    pub changed: Condvar,
 }
 
-struct State {
+pub struct State {
     /// Parts, or rests of parts, that no stream has.
-    todo: VecDeque<Part>,
+    pub todo: VecDeque<Part>,
     /// What is left of each part, in bytes.
     left: Vec<u64>,
-    provider: Provider,
-    progress: Instant,
-    failure: Option<String>,
+    pub provider: Provider,
+    pub progress: Instant,
+    pub failure: Option<String>,
     is_cancelled: bool,
-    streams: Vec<BulkCloser>,
+    pub streams: Vec<BulkCloser>,
     /// Connections on which all went well, to be kept for others.
-    finished: Vec<(Receiver, BulkConnection)>,
+    pub finished: Vec<(Receiver, BulkConnection)>,
     /// Others read what has come.
-    readers: usize,
+    pub readers: usize,
     /// Nobody may begin to.
-    is_closed: bool,
+    pub is_closed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Part {
-    index: usize,
-    offset: u64,
-    length: u64,
+pub struct Part {
+    pub index: usize,
+    pub offset: u64,
+    pub length: u64,
 }
 
 /// The node that is asked now.
 #[derive(Clone)]
-struct Provider {
-    place: Receiver,
+pub struct Provider {
+    pub place: Receiver,
     /// Counts changes.
-    turn: u32,
-    hops: u32,
-    is_direct: bool,
-}
-
-/// The connection of a stream.
-struct Line {
-    connection: BulkConnection,
-    turn: u32,
-    /// It was used before, so that it may have ended meanwhile.
-    is_old: bool,
-}
-
-enum Fault {
-    Broken(String),
-    /// What the other node says.
-    Refused(String),
-    Elsewhere(Receiver),
-    /// On this machine.
-    Here(String),
-}
-
-impl From<ConnectionError> for Fault {
-    fn from(error: ConnectionError) -> Self {
-        Self::Broken(error.to_string())
-    }
+    pub turn: u32,
+    pub hops: u32,
+    pub is_direct: bool,
 }
 
 impl Fetch {
@@ -184,66 +155,8 @@ impl Fetch {
         lock(&self.state).is_cancelled
     }
 
-    /// Brings one part after the other, until none is left. The first stream starts the others, once
-    /// somebody gives.
-    fn stream<'s>(
-        &'s self,
-        scope: &'s Scope<'s, '_>,
-        shared: &'s Shared,
-        target: &'s Target<'s>,
-        is_first: bool,
-    ) {
-        let mut line: Option<Line> = None;
-        let mut are_started = !is_first || self.streams == 1;
-        while let Some((mut part, provider)) = self.next_part() {
-            let current = line.take().filter(|line| line.turn == provider.turn);
-            let was_old = current.as_ref().is_some_and(|line| line.is_old);
-            let mut on_answer = || {
-                if !std::mem::replace(&mut are_started, true) {
-                    self.start_streams(scope, shared, target);
-                }
-            };
-            match self.bring(
-                shared,
-                target,
-                &provider,
-                current,
-                &mut part,
-                &mut on_answer,
-            ) {
-                Ok(ready) => line = Some(ready),
-                Err(fault) => {
-                    lock(&self.state).todo.push_front(part);
-                    self.on_fault(fault, &provider, was_old);
-                }
-            }
-        }
-        if let Some(line) = line {
-            let mut state = lock(&self.state);
-            if state.provider.turn == line.turn && state.failure.is_none() {
-                let place = state.provider.place.clone();
-                state.finished.push((place, line.connection));
-            }
-        }
-    }
-
-    fn start_streams<'s>(
-        &'s self,
-        scope: &'s Scope<'s, '_>,
-        shared: &'s Shared,
-        target: &'s Target<'s>,
-    ) {
-        for _ in 1..self.streams {
-            // One that cannot be started is missed by nobody: the others take its parts.
-            let _ = std::thread::Builder::new()
-                .name("object-fetch".to_owned())
-                .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, || self.stream(scope, shared, target, false));
-        }
-    }
-
     /// The next part and whom to ask for it; `None` when nothing is left to do.
-    fn next_part(&self) -> Option<(Part, Provider)> {
+    pub fn next_part(&self) -> Option<(Part, Provider)> {
         let mut state = lock(&self.state);
         if state.is_over() {
             return None;
@@ -252,125 +165,8 @@ impl Fetch {
         Some((part, state.provider.clone()))
     }
 
-    fn bring(
-        &self,
-        shared: &Shared,
-        target: &Target,
-        provider: &Provider,
-        line: Option<Line>,
-        part: &mut Part,
-        on_answer: &mut dyn FnMut(),
-    ) -> Result<Line, Fault> {
-        let mut line = match line {
-            Some(line) => line,
-            None => self.connect(shared, provider)?,
-        };
-        let ask = FetchObject {
-            object: self.pull.object,
-            offset: part.offset,
-            length: part.length,
-            size_bytes: self.pull.size_bytes,
-            is_direct: provider.is_direct,
-        };
-        line.connection.send(&ask.into())?;
-        self.await_bytes(&mut line.connection, provider, part.length)?;
-        line.is_old = false;
-        on_answer();
-        target
-            .prepare(part.offset, part.length)
-            .map_err(Fault::Here)?;
-        while part.length > 0 {
-            let step = part.length.min(STEP_BYTES);
-            match target.receive(&mut line.connection, part.offset, step) {
-                Ok(()) => {}
-                Err(ReceiveError::Connection(error)) => return Err(error.into()),
-                Err(ReceiveError::Here(reason)) => return Err(Fault::Here(reason)),
-            }
-            part.offset += step;
-            part.length -= step;
-            let is_whole = self.on_bytes(part.index, step);
-            if is_whole {
-                shared.outgoing.wake();
-            }
-        }
-        Ok(line)
-    }
-
-    fn connect(&self, shared: &Shared, provider: &Provider) -> Result<Line, Fault> {
-        let place = &provider.place;
-        let (connection, is_old) = match shared.idle.take(place.node) {
-            Some(connection) => (connection, true),
-            None => {
-                let endpoint: Endpoint = place
-                    .endpoint
-                    .parse()
-                    .map_err(|error| Fault::Refused(format!("{error}")))?;
-                let connected = BulkConnection::connect(&endpoint, CONNECT_WAIT);
-                let mut connection = connected.map_err(|error| {
-                    Fault::Broken(format!("{endpoint} cannot be reached: {error}"))
-                })?;
-                let set = connection.set_patience(self.stall);
-                set.map_err(|error| Fault::Broken(error.to_string()))?;
-                let identity = &shared.identity;
-                let hello = TransferHello {
-                    version: PROTOCOL_VERSION,
-                    token: identity.token.clone(),
-                    from: identity.node,
-                    to: place.node,
-                    endpoint: identity.endpoint.clone(),
-                };
-                connection.send_before_bytes(&hello.into())?;
-                (connection, false)
-            }
-        };
-        let mut state = lock(&self.state);
-        if state.is_over() {
-            return Err(Fault::Broken("it is over".to_owned()));
-        }
-        state.streams.push(connection.closer());
-        Ok(Line {
-            connection,
-            turn: provider.turn,
-            is_old,
-        })
-    }
-
-    /// Waits until the other node begins to send.
-    fn await_bytes(
-        &self,
-        connection: &mut BulkConnection,
-        provider: &Provider,
-        length: u64,
-    ) -> Result<(), Fault> {
-        let started = Instant::now();
-        loop {
-            match connection.receive()? {
-                Message::FetchStarted(started) if started.length == length => return Ok(()),
-                Message::FetchWaits(_) => {
-                    // Who is sent on to others may wait in a circle.
-                    if provider.hops > 0 && started.elapsed() > self.stall {
-                        return Err(Fault::Refused("it does not get it itself".to_owned()));
-                    }
-                    lock(&self.state).progress = Instant::now();
-                }
-                Message::FetchElsewhere(elsewhere) => {
-                    return Err(Fault::Elsewhere(Receiver {
-                        node: elsewhere.node,
-                        endpoint: elsewhere.endpoint,
-                    }));
-                }
-                Message::FetchFailed(failed) => return Err(Fault::Refused(failed.reason)),
-                Message::Refused(refused) => return Err(Fault::Refused(refused.reason)),
-                other => {
-                    let text = format!("it answered with an unexpected {}", other.name());
-                    return Err(Fault::Refused(text));
-                }
-            }
-        }
-    }
-
     /// Bytes of a part have come. Returns whether the part is whole now.
-    fn on_bytes(&self, index: usize, count: u64) -> bool {
+    pub fn on_bytes(&self, index: usize, count: u64) -> bool {
         let mut state = lock(&self.state);
         state.progress = Instant::now();
         match state.left.get_mut(index) {
@@ -383,7 +179,7 @@ impl Fetch {
     }
 
     /// Decides how to go on after a fault, and pauses where that is wise.
-    fn on_fault(&self, fault: Fault, asked: &Provider, was_old: bool) {
+    pub fn on_fault(&self, fault: Fault, asked: &Provider, was_old: bool) {
         let mut state = lock(&self.state);
         if state.is_over() {
             return;
@@ -431,7 +227,7 @@ impl Fetch {
     }
 
     /// Whether these bytes have come. They end where a part does.
-    fn has(&self, state: &State, offset: u64, length: u64) -> bool {
+    pub fn has(&self, state: &State, offset: u64, length: u64) -> bool {
         let Some(end) = offset.checked_add(length) else {
             return false;
         };
@@ -445,7 +241,7 @@ impl Fetch {
 }
 
 impl State {
-    fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.is_cancelled || self.failure.is_some()
     }
 
@@ -462,42 +258,5 @@ impl State {
             hops,
             is_direct,
         };
-    }
-}
-
-/// Bytes of an object that is still coming, to be sent on. They stay as long as this lives, and
-/// whoever has it lets go soon after [`Self::is_closed`] says so.
-pub struct Reading {
-    fetch: Arc<Fetch>,
-    /// Where they lie in the arena.
-    pub arena_offset: u64,
-}
-
-impl Reading {
-    /// `None` where these bytes have not come yet, or all of it is there.
-    pub fn begin(fetch: Arc<Fetch>, offset: u64, length: u64) -> Option<Self> {
-        let arena_offset = Target::arena_offset(&fetch.pull, offset)?;
-        {
-            let mut state = lock(&fetch.state);
-            if state.is_closed || state.is_over() || !fetch.has(&state, offset, length) {
-                return None;
-            }
-            state.readers += 1;
-        }
-        Some(Self {
-            fetch,
-            arena_offset,
-        })
-    }
-
-    pub fn is_closed(&self) -> bool {
-        lock(&self.fetch.state).is_closed
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        lock(&self.fetch.state).readers -= 1;
-        self.fetch.changed.notify_all();
     }
 }

@@ -9,7 +9,8 @@ use whipray_proto::{NodeId, ObjectId, limits};
 use whipray_store::core::Pull;
 
 use super::fan_out::Receiver;
-use super::fetch::{Fetch, Reading};
+use super::fetch::Fetch;
+use super::reading::Reading;
 use super::{STACK_BYTES, Shared, TransferEvent, lock};
 
 /// All fetches, those that wait among them.

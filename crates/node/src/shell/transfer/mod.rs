@@ -9,7 +9,9 @@ mod fetch;
 mod idle;
 mod incoming;
 mod outgoing;
+mod reading;
 mod sender;
+mod stream;
 mod target;
 
 use std::sync::mpsc::{Receiver, Sender, channel};

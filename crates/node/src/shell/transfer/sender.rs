@@ -13,8 +13,8 @@ use whipray_proto::{Message, ObjectId, limits};
 use whipray_store::core::Pinned;
 
 use super::fan_out::Receiver;
-use super::fetch::Reading;
 use super::outgoing::{Ask, Found, Turn};
+use super::reading::Reading;
 use super::{STACK_BYTES, Shared};
 
 /// How often whoever waits for an answer hears that it is still to come.
