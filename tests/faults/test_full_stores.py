@@ -97,7 +97,7 @@ made, failed = [], 0
 for number in range(12):
     one = make.options(max_retries=0, **there).remote(number, 20 * MIB)
     try:
-        ray.get(ray.remote(num_cpus=0)(len).options(**there).remote(one), timeout=100)
+        ray.get(ray.remote(num_cpus=0)(lambda value: len(value)).options(**there).remote(one), timeout=100)
         made.append((number, one))
     except (ray.exceptions.OutOfDiskError, ray.exceptions.ObjectStoreFullError) as error:
         failed += 1
