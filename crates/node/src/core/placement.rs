@@ -115,6 +115,7 @@ impl Node {
         );
         if waits && !self.neighbours.is_alone() {
             let incarnation = placement.incarnation;
+            self.tell_available();
             self.tell_control(NodeSays::ActorPending {
                 actor,
                 incarnation,

@@ -184,6 +184,25 @@ fn what_a_head_alone_could_not_have_goes_to_the_first_node_that_can() {
 }
 
 #[test]
+fn what_a_node_has_no_room_for_after_all_goes_where_there_is_some() {
+    let mut cluster = Cluster::new(2.0, &[2.0]);
+    let actor = cluster.create_with(2.0);
+    assert_eq!(cluster.asked(), [(0, actor)]);
+    cluster.stage.has_left(0, 0.0);
+    cluster.stage.on_node(NodeSays::ActorPending {
+        actor,
+        incarnation: 0,
+        reason: String::new(),
+    });
+    assert_eq!(cluster.recalled(), [(0, actor)]);
+    let told = cluster.stage.told(cluster.driver);
+    let warns = |it: &&Message| matches!(it, Message::WarnDriver(_));
+    assert!(!told.iter().any(|it| warns(&it)), "it only has to wait");
+    cluster.let_go(0, actor);
+    assert_eq!(cluster.asked(), [(1, actor)]);
+}
+
+#[test]
 fn silent_nodes_get_nothing_new() {
     let mut cluster = Cluster::new(0.0, &[4.0, 4.0]);
     cluster.stage.pass(Duration::from_secs(4), &[2]);

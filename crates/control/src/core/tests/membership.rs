@@ -185,6 +185,22 @@ fn a_daemon_that_is_gone_is_dead_soon_and_a_broken_link_is_nothing() {
 }
 
 #[test]
+fn who_leaves_in_order_is_gone_at_once() {
+    let mut stage = three();
+    let reason = "it was told to".to_owned();
+    stage.control.on_node(node(2), NodeSays::Leaves { reason });
+    stage.take_in();
+    let news = stage.news_of(1);
+    assert_eq!(states(&news), [(2, NodeState::Dead)]);
+    let cause = news[0].cause.clone().unwrap_or_default();
+    assert!(
+        cause.detail.contains("left the cluster"),
+        "{}",
+        cause.detail
+    );
+}
+
+#[test]
 fn the_settings_say_how_long() {
     let mut stage = three();
     stage

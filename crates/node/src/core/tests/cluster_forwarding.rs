@@ -290,3 +290,25 @@ fn what_comes_back_from_another_node_is_free_there_before_it_says_so() {
         cluster.run();
     }
 }
+
+#[test]
+fn an_actor_without_room_is_known_to_wait_at_once() {
+    let mut cluster = Cluster::new(&[cpus(1.0), cpus(1.0)]);
+    let (driver, job) = cluster.driver(1);
+    cluster.nodes[1].target(driver, 1, job, 1);
+    cluster.run();
+    let actor = ActorId::new(job);
+    let spec = Box::new(whipray_proto::ActorSpec {
+        actor,
+        job,
+        resources: cpus(1.0),
+        ..whipray_proto::ActorSpec::default()
+    });
+    cluster.nodes[1].told();
+    cluster.nodes[1].control(ControlSays::PlaceActor {
+        spec,
+        incarnation: 0,
+    });
+    let waits = |says: &NodeSays| matches!(says, NodeSays::ActorPending { reason, .. } if reason.is_empty());
+    assert!(cluster.nodes[1].told().iter().any(waits));
+}
