@@ -113,6 +113,10 @@ impl Fetch {
             Some(line) => line,
             None => self.connect(shared, provider)?,
         };
+        // Before it is asked for: a socket that is full meanwhile takes its time to get going again.
+        target
+            .prepare(part.offset, part.length)
+            .map_err(Fault::Here)?;
         let ask = FetchObject {
             object: self.pull.object,
             offset: part.offset,
@@ -124,9 +128,6 @@ impl Fetch {
         self.await_bytes(&mut line.connection, provider, part.length)?;
         line.is_old = false;
         on_answer();
-        target
-            .prepare(part.offset, part.length)
-            .map_err(Fault::Here)?;
         while part.length > 0 {
             let step = part.length.min(STEP_BYTES);
             match target.receive(&mut line.connection, part.offset, step) {
