@@ -45,12 +45,11 @@ impl Control {
         let had_promised = !member.promised.is_empty();
         member.promised.clear();
         let has_grown = had_promised || !member.status.available.covers(&available);
-        if member.status.available != available {
-            member.status.available = available;
-            if self.has_several_nodes() {
-                self.changed_nodes.insert(node);
-                self.publish_news_in_time();
-            }
+        // Also what is the same as before: others may have counted off what they asked for.
+        member.status.available = available;
+        if self.has_several_nodes() {
+            self.changed_nodes.insert(node);
+            self.publish_news_in_time();
         }
         has_grown
     }

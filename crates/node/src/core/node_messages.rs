@@ -15,7 +15,10 @@ impl Node {
             return;
         };
         match message {
-            Message::LeaseTarget(target) => self.lease_target(client, target, now),
+            Message::LeaseTarget(target) => {
+                self.expect_change();
+                self.lease_target(client, target, now);
+            }
             Message::LeaseReturn(lease) => {
                 self.lease_return(client, lease.lease, lease.end_worker, now);
             }

@@ -96,6 +96,7 @@ impl Node {
                 stage,
             },
         );
+        self.expect_change();
         self.schedule(now);
         self.tell_queued(actor);
     }

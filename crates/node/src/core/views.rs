@@ -14,6 +14,8 @@ pub struct Views {
     /// Control hears of each change, for other nodes.
     is_shared: bool,
     told: Resources,
+    /// Somebody has counted off what they sent here: they hear of what is free, changed or not.
+    is_awaited: bool,
     not_before: Micros,
     is_armed: bool,
 }
@@ -35,6 +37,12 @@ impl Node {
             self.reclaim.is_fresh |= is_on;
             self.schedule(now);
         }
+    }
+
+    /// Another node, or control, has sent something here, and counts it off what it knows of this node
+    /// until it hears more. What is free may be the same again when it is looked at next.
+    pub(super) fn expect_change(&mut self) {
+        self.views.is_awaited = true;
     }
 
     /// Tells control what has changed, as far as it wants to hear it now.
@@ -64,7 +72,7 @@ impl Node {
     }
 
     fn tell_change(&mut self, now: Micros) {
-        if self.views.told == *self.ledger.available() {
+        if self.views.told == *self.ledger.available() && !self.views.is_awaited {
             return;
         }
         if now >= self.views.not_before {
@@ -84,6 +92,7 @@ impl Node {
     pub(super) fn tell_available(&mut self) {
         let available = self.ledger.available().clone();
         self.views.told.clone_from(&available);
+        self.views.is_awaited = false;
         self.tell_control(NodeSays::Available { available });
     }
 }

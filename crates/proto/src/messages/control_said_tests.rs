@@ -117,7 +117,7 @@ fn every_word_arrives_as_it_was_said() -> Result<(), ProtocolError> {
         says = next(&said);
         count += 1;
     }
-    assert_eq!(count, 18);
+    assert_eq!(count, 19);
     Ok(())
 }
 

@@ -107,7 +107,7 @@ fn every_word_arrives_as_it_was_said() -> Result<(), ProtocolError> {
         says = next(&said);
         count += 1;
     }
-    assert_eq!(count, 13);
+    assert_eq!(count, 14);
     Ok(())
 }
 
