@@ -65,7 +65,7 @@ def waits(ray, reference):
 def test_what_waits_for_a_node(ray, grow, groups, where, Dweller, get):
     cluster = grow()
     task = where.options(**PLACE).remote()
-    actor = Dweller.options(**PLACE).remote()
+    actor = Dweller.options(num_cpus=0, **PLACE).remote()
     called = actor.node.remote()
     labelled = where.options(label_selector={"zone": "late"}).remote()
     group = groups.placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
@@ -342,7 +342,7 @@ def test_bundles_are_placed_anew(ray, grow, groups, strategies, Dweller, get, lo
 def test_processes_of_a_node_end_with_it(ray, grow, Dweller, get, lose):
     cluster = grow(NODE)
     (node,) = cluster.worker_nodes
-    actors = [Dweller.options(resources={"place": 0.1}).remote() for _ in range(4)]
+    actors = [Dweller.options(num_cpus=0, resources={"place": 0.1}).remote() for _ in range(4)]
     processes = get([actor.process.remote() for actor in actors])
     lose(cluster, node)
     until(
