@@ -96,10 +96,18 @@ def _add(total: dict[str, float], amounts: dict[str, float]) -> None:
 
 def _sum(which: str) -> dict[str, float]:
     total: dict[str, float] = {}
-    for node in _nodes():
-        if node["alive"]:
-            _add(total, _with_node_names(node, node[which]))
+    for resources in resources_per_node(which).values():
+        _add(total, resources)
     return total
+
+
+def resources_per_node(which: str) -> dict[str, dict[str, float]]:
+    """What each living node has (``"total"``) or has free (``"available"``), by id.
+
+    Raises RaySystemError before ``init``.
+    """
+    nodes = [node for node in _nodes() if node["alive"]]
+    return {node["node_id"]: _with_node_names(node, node[which]) for node in nodes}
 
 
 def _with_node_names(node: dict[str, Any], resources: dict[str, float]) -> dict[str, float]:

@@ -65,7 +65,7 @@ def waits(ray, reference):
 def test_what_waits_for_a_node(ray, grow, groups, where, Dweller, get):
     cluster = grow()
     task = where.options(**PLACE).remote()
-    actor = Dweller.options(**PLACE).remote()
+    actor = Dweller.options(num_cpus=0, **PLACE).remote()
     called = actor.node.remote()
     labelled = where.options(label_selector={"zone": "late"}).remote()
     group = groups.placement_group([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
@@ -193,8 +193,6 @@ def test_actors_that_may_restart(ray, grow, Dweller, get, lose):
     get(careful.node.remote())
     lose(cluster, node)
     waiting = actor.add.remote(5)
-    with pytest.raises(ray.exceptions.ActorUnavailableError):
-        get(careful.node.remote())
     assert waits(ray, waiting)
     other = cluster.add_node(**NODE)
     assert get(waiting) == 105
@@ -210,6 +208,26 @@ def _answers(ray, actor):
         return ray.get(actor.node.remote(), timeout=60)
     except ray.exceptions.ActorUnavailableError:
         return None
+
+
+def test_calls_that_are_lost_with_their_node(ray, grow, until_running, get, lose):
+    cluster = grow(NODE)
+    (node,) = cluster.worker_nodes
+
+    @ray.remote(num_cpus=0, max_restarts=1, **PLACE)
+    class Actor:
+        def wait(self, path=until_running.path):
+            import time
+
+            path.touch()
+            time.sleep(3600)
+
+    actor = Actor.remote()
+    lost = actor.wait.remote()
+    until_running()
+    lose(cluster, node)
+    with pytest.raises(ray.exceptions.ActorUnavailableError):
+        get(lost)
 
 
 def test_values_are_made_again(ray, grow, large, get, lose):
@@ -342,7 +360,7 @@ def test_bundles_are_placed_anew(ray, grow, groups, strategies, Dweller, get, lo
 def test_processes_of_a_node_end_with_it(ray, grow, Dweller, get, lose):
     cluster = grow(NODE)
     (node,) = cluster.worker_nodes
-    actors = [Dweller.options(resources={"place": 0.1}).remote() for _ in range(4)]
+    actors = [Dweller.options(num_cpus=0, resources={"place": 0.1}).remote() for _ in range(4)]
     processes = get([actor.process.remote() for actor in actors])
     lose(cluster, node)
     until(
@@ -421,10 +439,8 @@ def test_drained_node_gets_nothing_new(ray, grow, where, Dweller, drain, get):
     # It leaves when it has nothing to do any more.
     ray.kill(actor)
     until(lambda: not entry_of(ray, node)["Alive"], "the node has left")
-    assert (entry_of(ray, node)["DeathReason"], entry_of(ray, node)["DeathReasonMessage"]) == (
-        3,
-        "spot",
-    )
+    assert entry_of(ray, node)["DeathReason"] == 3
+    assert entry_of(ray, node)["DeathReasonMessage"].endswith("spot")
     until(lambda: not node.any_processes_alive(), "its daemon has ended")
 
 
@@ -434,8 +450,8 @@ def test_a_busy_node_is_not_drained_as_idle(ray, grow, Dweller, drain, get):
     actor = Dweller.options(num_cpus=1, **PLACE).remote()
     get(actor.node.remote())
     done = drain(cluster, node, "IDLE_TERMINATION", "idle")
-    assert done.returncode != 0
-    assert "not accepted" in done.stderr
+    assert done.returncode == 1
+    assert "idle" in done.stderr
     assert get(actor.add.remote(1)) == 1
 
 
@@ -445,10 +461,8 @@ def test_an_idle_node_is_drained(ray, grow, drain):
     done = drain(cluster, node, "IDLE_TERMINATION", "idle")
     assert done.returncode == 0, done.stderr
     until(lambda: not entry_of(ray, node)["Alive"], "the node has left")
-    assert (entry_of(ray, node)["DeathReason"], entry_of(ray, node)["DeathReasonMessage"]) == (
-        4,
-        "idle",
-    )
+    assert entry_of(ray, node)["DeathReason"] == 4
+    assert entry_of(ray, node)["DeathReasonMessage"].endswith("idle")
 
 
 def test_unknown_reasons(grow, drain):

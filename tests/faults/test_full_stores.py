@@ -21,6 +21,11 @@ def make(number, size):
 
 
 @ray.remote(num_cpus=0)
+def length(value):
+    return len(value)
+
+
+@ray.remote(num_cpus=0)
 class Holder:
     def hold(self, boxed):
         self.values = ray.get(boxed)
@@ -97,7 +102,7 @@ made, failed = [], 0
 for number in range(12):
     one = make.options(max_retries=0, **there).remote(number, 20 * MIB)
     try:
-        ray.get(ray.remote(num_cpus=0)(lambda value: len(value)).options(**there).remote(one), timeout=100)
+        ray.get(length.options(**there).remote(one), timeout=100)
         made.append((number, one))
     except (ray.exceptions.OutOfDiskError, ray.exceptions.ObjectStoreFullError) as error:
         failed += 1

@@ -1,14 +1,14 @@
-"""The actors of the cluster, under the name by which libraries ask for them."""
+"""The actors and the nodes of the cluster, under the names by which libraries ask for them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from whipray import _session
+from whipray import _cluster, _session
 from whipray.util.state._sources import actors as _actors
 from whipray.util.state._sources import nodes as _nodes
 
-__all__ = ["actors"]
+__all__ = ["actors", "available_resources_per_node", "total_resources_per_node"]
 
 
 def actors(
@@ -41,3 +41,22 @@ def actors(
         and actor_state_name in (None, actor.state)
     }
     return found if actor_id is None else found.get(actor_id, {})
+
+
+def total_resources_per_node() -> dict[str, dict[str, float]]:
+    """What each living node has, by the hexadecimal ids of nodes.
+
+    Raises RaySystemError without a connection.
+    """
+    return _cluster.resources_per_node("total")
+
+
+def available_resources_per_node() -> dict[str, dict[str, float]]:
+    """What of it is free; what is used up is left out.
+
+    Raises RaySystemError without a connection.
+    """
+    return {
+        node: {name: amount for name, amount in resources.items() if amount > 0}
+        for node, resources in _cluster.resources_per_node("available").items()
+    }
