@@ -87,6 +87,10 @@ fn what_is_free_travels_together_and_not_too_often() {
         .map(|news| (news.node.to_array()[0], news.available.amount(CPU)))
         .collect();
     assert_eq!(news, [(0, 1.0), (1, 1.0)]);
+    // Who has counted off what it asked for must hear that there is as much as before.
+    stage.has_left(1, 1.0);
+    stage.pass(Duration::from_millis(100), &[1, 2]);
+    assert_eq!(stage.news_of(2).len(), 1);
 }
 
 #[test]

@@ -312,28 +312,3 @@ fn an_actor_without_room_is_known_to_wait_at_once() {
     let waits = |says: &NodeSays| matches!(says, NodeSays::ActorPending { reason, .. } if reason.is_empty());
     assert!(cluster.nodes[1].told().iter().any(waits));
 }
-
-#[test]
-fn who_sent_something_hears_what_is_free_though_it_is_the_same_again() {
-    let mut cluster = Cluster::new(&[cpus(1.0), cpus(2.0)]);
-    let (driver, job) = cluster.driver(0);
-    cluster.nodes[0].target(driver, 1, job, 3);
-    cluster.run();
-    let far = |grants: Vec<LeaseGranted>| {
-        let far = grants.into_iter().filter(|it| it.worker.node == id(1));
-        far.map(|it| it.lease).collect::<Vec<_>>()
-    };
-    let leases = far(cluster.nodes[0].granted(driver));
-    cluster.nodes[1].wait(whipray_proto::limits::VIEW_INTERVAL.as_micros() as Micros);
-    cluster.nodes[1].told();
-    // One is given back and asked for again before there is anything to tell.
-    cluster.nodes[0].give_back(driver, leases[0]);
-    cluster.run();
-    cluster.nodes[1].told();
-    cluster.nodes[0].target(driver, 1, job, 3);
-    cluster.run();
-    cluster.nodes[1].wait(whipray_proto::limits::VIEW_INTERVAL.as_micros() as Micros);
-    let told = cluster.nodes[1].told();
-    let is_free = |says: &NodeSays| matches!(says, NodeSays::Available { .. });
-    assert!(told.iter().any(is_free), "{told:?}");
-}
