@@ -17,6 +17,7 @@ mod process;
 pub mod random;
 pub mod scenario;
 mod shrink;
+mod streams;
 mod verdict;
 pub mod witness;
 mod world;

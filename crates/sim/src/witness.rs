@@ -90,10 +90,15 @@ pub struct Witness {
     pub processes: BTreeMap<WorkerId, usize>,
     /// Processes that are gone, in order or not.
     pub gone: BTreeSet<usize>,
-    arena: BTreeMap<u64, Block>,
+    /// What lies where, for each daemon.
+    arena: BTreeMap<(usize, u64), Block>,
     /// Counts what was written to disk.
     pub spilled: u64,
     views: BTreeMap<(usize, ObjectId), (u64, u32)>,
+    /// The daemon of each process.
+    pub homes: Vec<usize>,
+    /// Daemons that control has given up.
+    pub dead_daemons: BTreeSet<usize>,
     /// Processes whose connection to the node has ended.
     pub cut_off: BTreeSet<usize>,
     pub has_crashes: bool,
@@ -112,6 +117,11 @@ pub struct Witness {
 impl Witness {
     pub fn violation(&mut self, text: String) {
         self.violations.push(text);
+    }
+
+    /// Whether a process is gone, or its node given up: nobody counts on it any more.
+    pub fn is_gone(&self, process: usize) -> bool {
+        self.gone.contains(&process) || self.dead_daemons.contains(&self.homes[process])
     }
 
     // ---- tasks and actors
@@ -139,7 +149,7 @@ impl Witness {
         let deaths = record
             .pushed_to
             .iter()
-            .filter(|process| self.gone.contains(process))
+            .filter(|process| self.is_gone(*process))
             .count() as i64;
         // What was lost had perhaps this task among those that make it.
         let losses = self.lost.len() as i64;
@@ -240,7 +250,7 @@ impl Witness {
         entry.lives.push(process);
         entry.begun_places.clear();
         if let Some(before) = before
-            && !self.gone.contains(&before)
+            && !self.is_gone(before)
         {
             self.violation(format!(
                 "W-3: actor {actor} starts in process {process}, and lives in {before}"
@@ -286,7 +296,7 @@ impl Witness {
                     .pushed_to
                     .iter()
                     .copied()
-                    .filter(|p| self.gone.contains(p))
+                    .filter(|p| self.is_gone(*p))
                     .collect();
                 let raised = if task.retries_exceptions {
                     task.raised as usize
@@ -326,7 +336,7 @@ impl Witness {
             FailureKind::OwnerDied => {
                 let owner = self.object_owners.get(&object);
                 need(
-                    owner.is_some_and(|owner| self.gone.contains(owner)),
+                    owner.is_some_and(|owner| self.is_gone(*owner)),
                     "its owner is alive",
                 )
             }
@@ -352,7 +362,7 @@ impl Witness {
     /// Whether a group was removed, or is about to be with the driver that created it.
     fn is_group_over(&self, group: Option<PlacementGroupId>) -> bool {
         let record = group.and_then(|group| self.groups.get(&group));
-        record.is_some_and(|(owner, is_removed)| *is_removed || self.gone.contains(owner))
+        record.is_some_and(|(owner, is_removed)| *is_removed || self.is_gone(*owner))
             || group.is_some() && self.has_cuts
     }
 
@@ -381,7 +391,7 @@ impl Witness {
         let owner_gone = self
             .object_owners
             .get(&object)
-            .is_none_or(|it| self.gone.contains(it));
+            .is_none_or(|it| self.is_gone(*it));
         let is_excused = self.freed.contains(&object) || !self.lost.is_empty();
         if !owner_gone && !is_excused && !self.has_crashes {
             self.violation(format!(
@@ -397,7 +407,7 @@ impl Witness {
         };
         let need = |is_so: bool, why: &str| if is_so { Ok(()) } else { Err(why.to_owned()) };
         let deaths = i64::from(record.ended_lives);
-        let owner_gone = self.gone.contains(&record.owner);
+        let owner_gone = self.is_gone(record.owner);
         match failure.cause.as_ref().map(|cause| cause.kind()) {
             Some(DeathKind::Killed) => need(record.is_kill_asked, "nobody killed it"),
             Some(DeathKind::ConstructorFailed) => need(record.has_raised, "nothing raised"),
@@ -431,35 +441,39 @@ impl Witness {
 
     /// A process writes a new object.
     pub fn writes(&mut self, process: usize, object: ObjectId, offset: u64, size_bytes: u64) {
+        let home = self.homes[process];
+        self.clear(home, offset, size_bytes, &format!("process {process} writes {object}"));
+        self.arena
+            .insert((home, offset), Block { size_bytes, object });
+        self.view(process, object, offset);
+    }
+
+    /// Something new comes to lie there.
+    fn clear(&mut self, home: usize, offset: u64, size_bytes: u64, what: &str) {
         let end = offset + size_bytes;
         let overlapping: Vec<u64> = self
             .arena
-            .range(..end)
-            .filter(|(start, block)| **start + block.size_bytes > offset)
-            .map(|(start, _)| *start)
+            .range((home, 0)..(home, end))
+            .filter(|((_, start), block)| start + block.size_bytes > offset)
+            .map(|((_, start), _)| *start)
             .collect();
         for start in overlapping {
-            let reader = self
-                .views
-                .iter()
-                .find(|((reader, _), (at, _))| *at == start && !self.gone.contains(reader));
+            let reader = self.views.iter().find(|((reader, _), (at, _))| {
+                *at == start && self.homes[*reader] == home && !self.gone.contains(reader)
+            });
             if let Some(((reader, read), _)) = reader {
-                let text = format!(
-                    "W-5: process {process} writes {object} at {offset}, where process {reader} \
-                     reads {read}"
-                );
+                let text =
+                    format!("W-5: {what} at {offset}, where process {reader} reads {read}");
                 self.violation(text);
             }
-            self.arena.remove(&start);
+            self.arena.remove(&(home, start));
         }
-        self.arena.insert(offset, Block { size_bytes, object });
-        self.view(process, object, offset);
     }
 
     /// A process maps an object.
     pub fn reads(&mut self, process: usize, object: ObjectId, offset: u64) {
         self.values_read += 1;
-        match self.arena.get(&offset) {
+        match self.arena.get(&(self.homes[process], offset)) {
             Some(block) if block.object == object => {}
             other => {
                 let text = format!(
@@ -471,27 +485,27 @@ impl Witness {
         self.view(process, object, offset);
     }
 
-    /// What lies at a place.
-    pub fn block(&self, offset: u64) -> Option<Block> {
-        self.arena.get(&offset).copied()
+    /// What lies at a place of a machine.
+    pub fn block(&self, daemon: usize, offset: u64) -> Option<Block> {
+        self.arena.get(&(daemon, offset)).copied()
     }
 
     /// The disk has copied something.
-    pub fn copied(&mut self, offset: u64, block: Block) {
+    pub fn copied(&mut self, daemon: usize, offset: u64, block: Block) {
         self.spilled += 1;
-        self.arena.insert(offset, block);
+        self.arena.insert((daemon, offset), block);
     }
 
     /// What lies in a bucket came to this machine.
-    pub fn fetched(&mut self, from: u64, to: u64) {
-        if let Some(block) = self.block(from) {
-            self.arena.insert(to, block);
+    pub fn fetched(&mut self, daemon: usize, from: u64, to: u64) {
+        if let Some(block) = self.block(daemon, from) {
+            self.arena.insert((daemon, to), block);
         }
     }
 
     /// What lies in a bucket does not come.
-    pub fn not_fetched(&mut self, from: u64) {
-        if let Some(block) = self.block(from) {
+    pub fn not_fetched(&mut self, daemon: usize, from: u64) {
+        if let Some(block) = self.block(daemon, from) {
             self.lost.insert(block.object);
         }
     }

@@ -7,7 +7,7 @@ use whipray_proto::{Message, PROTOCOL_VERSION, TaskId, WorkerAddress, WorkerId};
 
 use super::Process;
 use crate::agenda::Micros;
-use crate::around::{Around, NODE_ENDPOINT};
+use crate::around::{Around, node_endpoint};
 use crate::daemon::short;
 use crate::network::{Party, Socket, encode};
 
@@ -31,7 +31,8 @@ impl Process {
     /// Connects to the node and says hello.
     pub fn connect(&mut self, around: &mut Around) {
         let party = Party::Process(self.index);
-        let Some(socket) = around.network.connect(party, NODE_ENDPOINT) else {
+        let (machine, endpoint) = (self.home.machine, node_endpoint(self.home.daemon));
+        let Some(socket) = around.network.connect(party, machine, &endpoint) else {
             return;
         };
         self.node = Some(socket);
@@ -144,7 +145,8 @@ impl Process {
             return Some(*socket);
         }
         let party = Party::Process(self.index);
-        let Some(socket) = around.network.connect(party, &address.endpoint) else {
+        let machine = self.home.machine;
+        let Some(socket) = around.network.connect(party, machine, &address.endpoint) else {
             self.ended.push_back(Ended::Peer(address.worker));
             return None;
         };

@@ -27,6 +27,7 @@ use whipray_worker::core::effect::Effect;
 use crate::agenda::{Event, Micros};
 use crate::around::Around;
 use crate::network::{Party, Socket};
+use crate::streams::Seat;
 pub use frame::{ActorRef, Frame, FrameKind, Handle, Stage};
 use links::{Ended, Link};
 
@@ -49,6 +50,8 @@ pub struct Process {
     pub pid: u32,
     pub role: Role,
     pub address: WorkerAddress,
+    /// The daemon of its node.
+    pub home: Seat,
     pub core: Core,
     pub job: JobId,
     pub is_alive: bool,
@@ -93,17 +96,20 @@ impl Process {
         pid: u32,
         role: Role,
         address: WorkerAddress,
+        home: Seat,
         around: &mut Around,
     ) -> Self {
+        let party = Party::Process(index);
         around
             .network
-            .listen(&address.endpoint, Party::Process(index));
+            .listen(&address.endpoint, party, home.machine);
         Self {
             index,
             pid,
             role,
             core: Core::new(address.clone(), index as u32 + 1),
             address,
+            home,
             job: JobId::default(),
             is_alive: true,
             is_welcome: false,
