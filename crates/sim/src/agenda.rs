@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use whipray_proto::WorkerId;
+use whipray_proto::{ObjectId, WorkerId};
 use whipray_store::core::DiskJob;
 
 use crate::network::{Machine, Socket};
@@ -103,6 +103,30 @@ pub enum Event {
     /// The answer to that arrives.
     Answered {
         daemon: usize,
+    },
+    /// A daemon is asked for an object by another one.
+    Wanted {
+        daemon: usize,
+        by: usize,
+        pull: u64,
+        object: ObjectId,
+    },
+    /// The bytes of an object are sent.
+    Sent {
+        daemon: usize,
+        ask: u64,
+    },
+    /// A transfer to a daemon came to its end.
+    Pulled {
+        daemon: usize,
+        from: usize,
+        pull: u64,
+        outcome: Result<(), String>,
+    },
+    /// A transfer that has not ended by now has failed.
+    Stalled {
+        daemon: usize,
+        pull: u64,
     },
     /// Two machines have not heard each other for so long that processes give connections up.
     GiveUp {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::agenda::{Agenda, Event, Micros};
 use crate::network::Network;
 use crate::random::Random;
-use crate::scenario::{Scenario, Step};
+use crate::scenario::{Fault, Scenario, Step};
 use crate::streams::Streams;
 use crate::witness::Witness;
 
@@ -40,6 +40,8 @@ impl Around {
         let mut witness = Witness::default();
         witness.has_crashes = scenario.has_crashes();
         witness.has_cuts = scenario.has_cuts();
+        let separates = |(_, fault): &(u64, Fault)| fault.separates();
+        witness.has_separations = scenario.faults.iter().any(separates);
         let has_such = |is_such: fn(&Step) -> bool| {
             scenario
                 .plans

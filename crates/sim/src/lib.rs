@@ -9,6 +9,7 @@
 
 pub mod agenda;
 mod around;
+mod clusters;
 mod daemon;
 mod generate;
 mod grants;
@@ -22,6 +23,7 @@ mod verdict;
 pub mod witness;
 mod world;
 
+pub use clusters::generate_cluster;
 pub use generate::generate;
 pub use scenario::Scenario;
 pub use shrink::shrink;

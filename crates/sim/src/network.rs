@@ -97,11 +97,6 @@ impl Network {
             .insert(endpoint.to_owned(), (party, machine));
     }
 
-    /// Whether nobody listens at `endpoint`.
-    pub fn is_deserted(&self, endpoint: &str) -> bool {
-        !self.listeners.contains_key(endpoint)
-    }
-
     /// A connection from a party on a machine to whoever listens at `endpoint`.
     pub fn connect(&mut self, from: Party, machine: Machine, endpoint: &str) -> Option<Socket> {
         let (to, to_machine) = *self.listeners.get(endpoint)?;
@@ -116,6 +111,34 @@ impl Network {
         };
         self.links.insert(link, entry);
         Some(Socket { link, side: 0 })
+    }
+
+    /// The same to another machine: whether anybody is there turns out later.
+    pub fn connect_far(
+        &mut self,
+        from: Party,
+        machine: Machine,
+        there: Machine,
+        endpoint: &str,
+        now: Micros,
+        agenda: &mut Agenda,
+    ) -> Socket {
+        if let Some(socket) = self.connect(from, machine, endpoint) {
+            return socket;
+        }
+        let link = self.next;
+        self.next += 1;
+        let entry = Link {
+            parties: [from, from],
+            machines: [machine, there],
+            pipes: [Pipe::default(), Pipe::default()],
+            is_closed: [false, true],
+            is_cut: false,
+        };
+        self.links.insert(link, entry);
+        let delay = self.delay(machine, there) + self.delay(there, machine);
+        self.put(Socket { link, side: 1 }, Item::End, now + delay, agenda);
+        Socket { link, side: 0 }
     }
 
     // ---- machines

@@ -3,6 +3,7 @@
 mod disk;
 mod nodes;
 mod template;
+mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +43,7 @@ pub struct Daemon {
     pub number: usize,
     pub machine: Machine,
     pub id: NodeId,
+    pub cpus: u32,
     node: Node,
     control: Option<Control>,
     pub storage: MemoryStorage,
@@ -71,6 +73,7 @@ pub struct Daemon {
     dead: BTreeSet<NodeId>,
     /// When the head last answered a heartbeat, by the clock of the daemon.
     answered_at: Micros,
+    pub transfers: transfers::Transfers,
     /// Why it is about to end.
     pub end: Option<String>,
 }
@@ -111,6 +114,10 @@ impl Daemon {
         around
             .network
             .listen(&node_endpoint(number), party, machine);
+        around.witness.node_of_daemon.push(id);
+        if is_head {
+            around.witness.nodes.push(id);
+        }
         around.streams.add(
             id,
             Seat {
@@ -122,6 +129,7 @@ impl Daemon {
             number,
             machine,
             id,
+            cpus: shape.cpus,
             node: Node::new(config),
             control: is_head.then(|| Control::new("sim", "sim")),
             storage: MemoryStorage::default(),
@@ -142,6 +150,7 @@ impl Daemon {
             held: BTreeMap::new(),
             dead: BTreeSet::new(),
             answered_at: around.now,
+            transfers: transfers::Transfers::default(),
             end: None,
         };
         daemon.node.on_start();
@@ -378,16 +387,17 @@ impl Daemon {
             Effect::FlushLogs { client, request } => {
                 self.queue(client, LogsFlushed { request }.into(), around);
             }
+            Effect::Pull { pull, .. } => self.start_pull(pull, around),
+            Effect::CancelPull { pull } => self.cancel_pull(pull, around),
+            Effect::Serve { ask, outcome } => self.serve(ask, outcome, around),
+            Effect::EndTransfers { node } => self.end_transfers(node, around),
+            Effect::Fence { reason } => {
+                self.end.get_or_insert(reason);
+            }
             // The monitor is off here: there is no machine whose memory could end.
             Effect::ReadMemory { .. }
             | Effect::ShutDown { .. }
-            // Control gives nobody up here.
-            | Effect::Fence { .. }
             | Effect::ProvideMemory(_)
-            | Effect::Pull { .. }
-            | Effect::CancelPull { .. }
-            | Effect::Serve { .. }
-            | Effect::EndTransfers { .. }
             // No process here has metrics.
             | Effect::OpenMetricsDoor
             | Effect::MetricsRead { .. }

@@ -160,10 +160,13 @@ impl Daemon {
 
     fn on_control_says(&mut self, says: ControlSays, around: &mut Around) {
         self.note(around, || format!("node < control: {says:?}"));
-        self.is_joined = true;
+        if !std::mem::replace(&mut self.is_joined, true) {
+            around.witness.nodes.push(self.id);
+        }
         match &says {
             ControlSays::Nodes(news) => {
-                for news in news.iter().filter(|news| news.node != self.id) {
+                let me = self.id;
+                for news in news.iter().filter(|news| news.node != me) {
                     if news.state() == NodeState::Dead {
                         self.close_stream(news.node, around);
                     } else {
@@ -191,7 +194,7 @@ impl Daemon {
         }
         around.streams.close(self.number, seat.daemon);
         if self.is_head() {
-            around.witness.dead_daemons.insert(seat.daemon);
+            around.witness.node_given_up(seat.daemon, node);
             // Its own stream is refused from now on.
             let delay = around.network.delay(self.machine, seat.machine);
             let daemon = seat.daemon;

@@ -12,7 +12,7 @@ use whipray_proto::{WorkerAddress, WorkerId};
 use crate::agenda::{Event, Micros, TemplateSays};
 use crate::around::Around;
 use crate::daemon::Daemon;
-use crate::network::{Machine, Party};
+use crate::network::Party;
 use crate::process::Process;
 use crate::scenario::Scenario;
 use crate::verdict;
@@ -303,6 +303,12 @@ impl World {
             Event::Driver { index } => self.start_driver(index),
             Event::Fault { index } => self.fault(index),
             Event::Join { machine } => self.join(machine),
+            Event::Wanted {
+                daemon,
+                by,
+                pull,
+                object,
+            } => return self.wanted(daemon, by, pull, object),
             Event::GiveUp { one, other } => {
                 let (now, agenda) = (around.now, &mut around.agenda);
                 if around.network.cut_until(one, other, now).is_some()
@@ -330,7 +336,10 @@ impl World {
             | Event::JoinDue { daemon }
             | Event::Refused { daemon }
             | Event::Beat { daemon }
-            | Event::Answered { daemon } => Some(*daemon),
+            | Event::Answered { daemon }
+            | Event::Sent { daemon, .. }
+            | Event::Pulled { daemon, .. }
+            | Event::Stalled { daemon, .. } => Some(*daemon),
             Event::Stream { to, .. } => Some(*to),
             // Those are of the head.
             Event::StreamBroken { .. } | Event::Heard { .. } => Some(0),
@@ -345,6 +354,7 @@ impl World {
         let from = match &event {
             Event::Stream { from, .. } => Some(*from),
             Event::StreamBroken { daemon } => Some(*daemon),
+            Event::Pulled { from, .. } => Some(*from),
             Event::Refused { .. } => Some(0),
             _ => None,
         };
@@ -388,6 +398,14 @@ impl World {
             Event::Answered { .. } => self.daemons[number].on_answered(around),
             Event::Refused { .. } => self.daemons[number].on_refused(),
             Event::JoinDue { .. } => self.daemons[number].on_join_due(),
+            Event::Sent { ask, .. } => self.daemons[number].on_sent(ask, around),
+            Event::Pulled { pull, outcome, .. } => {
+                self.daemons[number].on_pulled(pull, outcome, around);
+            }
+            Event::Stalled { pull, .. } => {
+                let reason = "nothing has come for long".to_owned();
+                self.daemons[number].on_pulled(pull, Err(reason), around);
+            }
             _ => {}
         }
     }

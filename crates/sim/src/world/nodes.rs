@@ -1,5 +1,6 @@
 //! Daemons come and go.
 
+use whipray_proto::ObjectId;
 use whipray_proto::messages::session::Role;
 
 use super::World;
@@ -61,6 +62,42 @@ impl World {
         self.machines[machine] = Some(number);
     }
 
+    /// A daemon is asked for an object, as soon as the question reaches it.
+    pub(super) fn wanted(
+        &mut self,
+        daemon: usize,
+        by: usize,
+        pull: u64,
+        object: ObjectId,
+    ) -> Option<Party> {
+        let around = &mut self.around;
+        let (machine, its) = (self.daemons[daemon].machine, self.daemons[by].machine);
+        let cut = around.network.cut_until(its, machine, around.now);
+        let frozen = Some(self.daemons[daemon].frozen_until).filter(|until| *until > around.now);
+        if let Some(open) = cut.max(frozen) {
+            let event = Event::Wanted {
+                daemon,
+                by,
+                pull,
+                object,
+            };
+            around.agenda.add(open, event);
+            return None;
+        }
+        if self.daemons[daemon].is_alive {
+            self.daemons[daemon].on_wanted(by, pull, object, around);
+            return Some(Party::Daemon(daemon));
+        }
+        let event = Event::Pulled {
+            daemon: by,
+            from: daemon,
+            pull,
+            outcome: Err("nobody answers there".to_owned()),
+        };
+        around.after(1, event);
+        None
+    }
+
     /// Ends those daemons that are to end themselves.
     pub(super) fn end_daemons(&mut self) {
         for daemon in 0..self.daemons.len() {
@@ -80,6 +117,7 @@ impl World {
     /// A daemon is gone, and its workers with it.
     pub(super) fn end_daemon(&mut self, daemon: usize, away: Micros) {
         self.around.note(|| format!("daemon {daemon} is gone"));
+        let id = self.daemons[daemon].id;
         self.daemons[daemon].is_alive = false;
         let of_daemon = |process: &crate::process::Process| {
             process.home.daemon == daemon && process.role == Role::Worker
@@ -96,6 +134,18 @@ impl World {
         let machine = self.daemons[daemon].machine;
         let delay = around.network.delay(machine, 0);
         around.after(delay, Event::StreamBroken { daemon });
+        around.witness.nodes.retain(|node| *node != id);
+        for other in &self.daemons {
+            for pull in other.transfers.from(daemon) {
+                let event = Event::Pulled {
+                    daemon: other.number,
+                    from: daemon,
+                    pull,
+                    outcome: Err("the connection has ended".to_owned()),
+                };
+                around.after(delay, event);
+            }
+        }
         around.after(away.max(1), Event::Join { machine });
     }
 }
