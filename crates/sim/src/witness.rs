@@ -109,8 +109,8 @@ pub struct Witness {
     pub gone: BTreeSet<usize>,
     /// What lies where, for each daemon.
     arena: BTreeMap<(usize, u64), Block>,
-    /// Counts what came from other nodes, and what did not.
-    pub transfers: u64,
+    /// What came from other nodes, and how much did not.
+    pub transfers: Vec<(usize, ObjectId)>,
     pub transfers_failed: u64,
     /// Counts what was written to disk.
     pub spilled: u64,
@@ -564,7 +564,14 @@ impl Witness {
         let what = format!("daemon {daemon} fetches {}", block.object);
         self.clear(daemon, offset, block.size_bytes, &what);
         self.arena.insert((daemon, offset), block);
-        self.transfers += 1;
+        self.transfers.push((daemon, block.object));
+    }
+
+    /// How many objects a daemon has fetched.
+    pub fn fetched_by(&self, daemon: usize) -> u64 {
+        let fetched = self.transfers.iter().filter(|(of, _)| *of == daemon);
+        let objects: BTreeSet<ObjectId> = fetched.map(|(_, object)| *object).collect();
+        objects.len() as u64
     }
 
     /// Something new comes to lie there.

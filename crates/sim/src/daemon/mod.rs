@@ -32,6 +32,9 @@ const SPILLING: SpillSettings = SpillSettings {
     jobs: 2,
 };
 
+/// Which byte the id of the first node is made of.
+const FIRST_ID: u8 = 7;
+
 struct Peer {
     socket: Socket,
     is_known: bool,
@@ -88,7 +91,7 @@ fn far_endpoint(daemon: usize, around: &Around) -> String {
 
 /// The id of the node of a daemon.
 fn node_id(daemon: usize) -> NodeId {
-    NodeId::from_array([7 + daemon as u8; 28])
+    NodeId::from_array([FIRST_ID.wrapping_add(daemon as u8); 28])
 }
 
 impl Daemon {
@@ -357,7 +360,7 @@ impl Daemon {
         match effect {
             Effect::Send { client, message } => self.queue(client, message, around),
             Effect::ToNode { node, message } => {
-                self.note(around, || format!("node > node {node}: {message:?}"));
+                self.note(around, || format!("node > node {}: {message:?}", nodes::first(&node)));
                 self.observe_grant(&message, around);
                 self.send_to(node, message, around);
             }

@@ -5,7 +5,7 @@ use whipray_proto::messages::control_said::ControlSaid;
 use whipray_proto::messages::node_said::NodeSaid;
 use whipray_proto::{Message, NodeId, limits};
 
-use super::Daemon;
+use super::{Daemon, FIRST_ID};
 use crate::agenda::{Event, Micros};
 use crate::around::Around;
 use crate::streams::Seat;
@@ -53,7 +53,7 @@ impl Daemon {
     }
 
     pub(super) fn say(&mut self, node: NodeId, says: ControlSays, around: &mut Around) {
-        self.note(around, || format!("control > node {node}: {says:?}"));
+        self.note(around, || format!("control > node {}: {says:?}", first(&node)));
         if let ControlSays::KillActor { actor, .. } = &says
             && let Some(record) = around.witness.actors.get_mut(actor)
         {
@@ -128,7 +128,7 @@ impl Daemon {
         match message {
             Message::NodeSaid(said) => match NodeSays::try_from(said) {
                 Ok(says) => {
-                    self.note(around, || format!("control < node {from}: {says:?}"));
+                    self.note(around, || format!("control < node {}: {says:?}", first(&from)));
                     self.on_node_says(from, says, around);
                 }
                 Err(error) => nonsense(&format!("{error:?}"), around),
@@ -138,7 +138,7 @@ impl Daemon {
                 Err(error) => nonsense(&format!("{error:?}"), around),
             },
             message => {
-                self.note(around, || format!("node < node {from}: {message:?}"));
+                self.note(around, || format!("node < node {}: {message:?}", first(&from)));
                 self.observe_return(&message);
                 let now = self.now(around);
                 self.node.on_node_message(from, message, now);
@@ -292,6 +292,11 @@ impl Daemon {
             self.end.get_or_insert(reason);
         }
     }
+}
+
+/// The number of the daemon of a node, for logs.
+pub(super) fn first(node: &NodeId) -> u8 {
+    node.to_array()[0].wrapping_sub(FIRST_ID)
 }
 
 fn nonsense(what: &str, around: &mut Around) {
