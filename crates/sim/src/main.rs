@@ -2,6 +2,7 @@
 //! `--from A --count N` looks for seeds that fail, on one machine and on several; `--shrink` makes a
 //! failing one small first.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use whipray_sim::{Outcome, Scenario, generate, generate_cluster, run, run_watching, shrink};
@@ -113,7 +114,8 @@ fn show(seed: u64, options: &Options) -> bool {
 
 fn search(options: &Options) -> bool {
     let mut failed = 0;
-    let (mut events, mut tasks) = (0, 0);
+    let (mut events, mut tasks, mut far, mut transfers, mut lost) = (0, 0, 0, 0, 0);
+    let mut failures: BTreeMap<String, u64> = BTreeMap::new();
     let mut count = 0;
     for seed in options.from..options.from + options.count {
         for is_several in [false, true] {
@@ -124,6 +126,12 @@ fn search(options: &Options) -> bool {
             let outcome = run(&scenario(seed, is_several), false);
             events += outcome.events;
             tasks += outcome.tasks_begun;
+            far += outcome.tasks_far;
+            transfers += outcome.transfers;
+            lost += outcome.nodes_lost;
+            for (kind, count) in &outcome.failures_seen {
+                *failures.entry(kind.clone()).or_default() += count;
+            }
             if let Some(first) = outcome.violations.first() {
                 failed += 1;
                 let line: String = first.lines().take(3).collect::<Vec<_>>().join(" ");
@@ -133,7 +141,10 @@ fn search(options: &Options) -> bool {
             }
         }
     }
-    println!("{count} scenarios, {failed} failed; {events} events, {tasks} tasks begun");
+    println!(
+        "{count} scenarios, {failed} failed; {events} events, {tasks} tasks begun, {far} of them on \
+         other nodes, {transfers} objects fetched, {lost} nodes lost; failures seen: {failures:?}"
+    );
     failed == 0
 }
 

@@ -115,6 +115,13 @@ impl Streams {
         self.streams.remove(&(from, to));
     }
 
+    /// A daemon is gone: nothing reaches it any more.
+    pub fn desert(&mut self, to: usize) {
+        for (_, stream) in self.streams.iter_mut().filter(|((_, of), _)| *of == to) {
+            stream.messages.clear();
+        }
+    }
+
     /// Whether nothing is under way.
     pub fn is_silent(&self) -> bool {
         self.streams

@@ -137,6 +137,7 @@ pub struct Witness {
     pub violations: Vec<String>,
     pub failures_seen: BTreeMap<String, u64>,
     pub tasks_begun: u64,
+    pub tasks_far: u64,
     pub values_read: u64,
 }
 
@@ -173,6 +174,7 @@ impl Witness {
             return self.violation(format!("a task {task} runs that nobody submitted"));
         };
         record.begun.push((process, attempt));
+        self.tasks_far += u64::from(self.homes[process] != self.homes[record.owner]);
         let times = record.begun.len() as i64;
         let raises = if record.retries_exceptions {
             i64::from(record.raised)

@@ -297,6 +297,10 @@ impl Process {
                 Ended::Node => {
                     self.is_node_gone = true;
                     around.witness.cut_off.insert(self.index);
+                    if !self.is_welcome {
+                        // It never got to know its job: `init` raises.
+                        self.program = None;
+                    }
                     self.core.on_node_gone();
                 }
                 Ended::Peer(worker) => self.on_peer_ended(worker, around),

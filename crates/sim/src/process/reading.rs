@@ -348,7 +348,11 @@ impl Process {
                 Flow::On
             }
             (Then::ReadArguments(sought), Message::ObjectsPinned(pinned)) => {
+                let is_full = pinned.lost.iter().any(|lost| lost.is_full);
                 self.pinned(frame, &sought, pinned, around);
+                if is_full {
+                    return Flow::End(Ending::Raised);
+                }
                 if frame.views.len() < sought.len() {
                     let is_task = matches!(frame.kind, FrameKind::Task { .. });
                     let views = &frame.views;
@@ -365,6 +369,9 @@ impl Process {
             }
             (Then::ReadObject(handle, sought), Message::ObjectsPinned(pinned)) => {
                 let object = handle.id();
+                if pinned.lost.iter().any(|lost| lost.is_full) {
+                    return Flow::Next;
+                }
                 if pinned.objects.is_empty() {
                     let location = sought[0].location;
                     self.not_in_store(object, &pinned, around);

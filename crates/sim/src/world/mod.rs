@@ -39,6 +39,12 @@ pub struct Outcome {
     pub frames: u64,
     pub tasks_begun: u64,
     pub values_read: u64,
+    /// Tasks that began on another node than their owner's.
+    pub tasks_far: u64,
+    /// Objects that were fetched from one node to another one.
+    pub transfers: u64,
+    /// Nodes that control gave up.
+    pub nodes_lost: u64,
     pub virtual_micros: Micros,
     pub failures_seen: BTreeMap<String, u64>,
 }
@@ -90,6 +96,9 @@ fn live_through(mut world: World) -> Outcome {
         frames: around.network.frames,
         tasks_begun: around.witness.tasks_begun,
         values_read: around.witness.values_read,
+        tasks_far: around.witness.tasks_far,
+        transfers: around.witness.transfers.len() as u64,
+        nodes_lost: around.witness.dead_daemons.len() as u64,
         virtual_micros: around.now,
         failures_seen: around.witness.failures_seen,
     }
@@ -247,6 +256,7 @@ impl World {
     fn happen(&mut self, event: Event) -> Option<Party> {
         if let Some(daemon) = self.daemon_of(&event) {
             if !self.daemons[daemon].is_alive {
+                self.around.streams.desert(daemon);
                 return None;
             }
             let thaw = self.daemons[daemon].frozen_until;
