@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use whipray_proto::WorkerId;
+use whipray_proto::{ObjectId, WorkerId};
 use whipray_store::core::DiskJob;
 
-use crate::network::Socket;
+use crate::network::{Machine, Socket};
 use crate::witness::Block;
 
 /// Microseconds of the virtual clock.
@@ -32,14 +32,18 @@ pub enum Event {
     CoreTimer {
         process: usize,
     },
-    NodeTimer,
+    NodeTimer {
+        daemon: usize,
+    },
     /// The template was asked for a worker, and forks it.
     Fork {
+        daemon: usize,
         worker: WorkerId,
         template: u64,
     },
     /// The template tells the daemon something.
     TemplateSays {
+        daemon: usize,
         says: TemplateSays,
         template: u64,
     },
@@ -54,16 +58,80 @@ pub enum Event {
     },
     /// The template is gone, and the daemon sees it.
     TemplateGone {
+        daemon: usize,
         template: u64,
     },
     /// A job of the disk comes to its end.
     Disk {
+        daemon: usize,
         job: DiskJob,
         /// What its pieces were when it began.
         blocks: Vec<Option<Block>>,
     },
     Driver {
         index: usize,
+    },
+    /// A machine starts a daemon, which joins the cluster.
+    Join {
+        machine: Machine,
+    },
+    /// A daemon is one of its cluster by now, or gives up.
+    JoinDue {
+        daemon: usize,
+    },
+    /// Something has come over the stream from one daemon to another one.
+    Stream {
+        from: usize,
+        to: usize,
+    },
+    /// The head sees that nobody answers where a daemon was.
+    StreamBroken {
+        daemon: usize,
+    },
+    /// A daemon sees that the head takes nothing from it any more.
+    Refused {
+        daemon: usize,
+    },
+    /// A daemon is to say that it is alive.
+    Beat {
+        daemon: usize,
+    },
+    /// The head hears that a daemon is alive.
+    Heard {
+        daemon: usize,
+    },
+    /// The answer to that arrives.
+    Answered {
+        daemon: usize,
+    },
+    /// A daemon is asked for an object by another one.
+    Wanted {
+        daemon: usize,
+        by: usize,
+        pull: u64,
+        object: ObjectId,
+    },
+    /// The bytes of an object are sent.
+    Sent {
+        daemon: usize,
+        ask: u64,
+    },
+    /// A transfer to a daemon came to its end.
+    Pulled {
+        daemon: usize,
+        from: usize,
+        pull: u64,
+        outcome: Result<(), String>,
+    },
+    /// A transfer that has not ended by now has failed.
+    Stalled {
+        daemon: usize,
+        pull: u64,
+    },
+    /// Two machines have not heard each other for so long that processes give connections up.
+    GiveUp {
+        one: Machine,
+        other: Machine,
     },
     Fault {
         index: usize,

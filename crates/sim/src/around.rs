@@ -5,18 +5,22 @@ use std::rc::Rc;
 use crate::agenda::{Agenda, Event, Micros};
 use crate::network::Network;
 use crate::random::Random;
-use crate::scenario::{Scenario, Step};
+use crate::scenario::{Fault, Scenario, Step};
+use crate::streams::Streams;
 use crate::witness::Witness;
 
-/// The endpoint of the daemon.
-pub const NODE_ENDPOINT: &str = "unix:@sim/node";
+/// The endpoint of a daemon.
+pub fn node_endpoint(daemon: usize) -> String {
+    format!("unix:@sim/node{daemon}")
+}
 
-/// The world around a process or the daemon.
+/// The world around a process or a daemon.
 pub struct Around {
     pub now: Micros,
     pub random: Random,
     pub agenda: Agenda,
     pub network: Network,
+    pub streams: Streams,
     pub witness: Witness,
     pub scenario: Rc<Scenario>,
     /// Whether programs get handles that nobody gave them: left in their process, or by a name.
@@ -28,10 +32,16 @@ pub struct Around {
 impl Around {
     pub fn new(scenario: Rc<Scenario>, is_logged: bool) -> Self {
         let mut random = Random::new(scenario.seed ^ 0x5157_4152_4d00);
-        let network = Network::new(random.fork(), scenario.delay_most);
+        let network = Network::new(
+            random.fork(),
+            scenario.delay_most,
+            scenario.far_delay_most,
+        );
         let mut witness = Witness::default();
         witness.has_crashes = scenario.has_crashes();
         witness.has_cuts = scenario.has_cuts();
+        let separates = |(_, fault): &(u64, Fault)| fault.separates();
+        witness.has_separations = scenario.faults.iter().any(separates);
         let has_such = |is_such: fn(&Step) -> bool| {
             scenario
                 .plans
@@ -50,6 +60,7 @@ impl Around {
             random,
             agenda: Agenda::default(),
             network,
+            streams: Streams::default(),
             witness,
             scenario,
             log: is_logged.then(Vec::new),

@@ -118,6 +118,7 @@ pub fn generate(seed: u64) -> Scenario {
         }
         drivers.push(Driver {
             at: maker.random.duration(50_000),
+            machine: 0,
             plan: plans.len(),
         });
         plans.push(plan);
@@ -132,8 +133,10 @@ pub fn generate(seed: u64) -> Scenario {
         gold: if maker.features.scarce { 2 } else { 0 },
         arena_bytes: if small_store { 600_000 } else { 1 << 30 },
         delay_most: *random.pick(&[1, 100, 1_000, 20_000]).unwrap_or(&100),
+        far_delay_most: 0,
         pause_most: *random.pick(&[1, 50, 500, 5_000]).unwrap_or(&50),
         spills: small_store && random.percent(70),
+        nodes: Vec::new(),
         drivers,
         faults,
         plans,
@@ -472,7 +475,7 @@ impl Maker {
                     return (at, Fault::Cut { pick: self.pick() });
                 }
                 let fault = match self.random.below(8) {
-                    0 => Fault::KillTemplate,
+                    0 => Fault::KillTemplate { machine: 0 },
                     1 => Fault::SpoilStart,
                     _ => {
                         let signal = *self.random.pick(&[9, 11, 15]).unwrap_or(&9);

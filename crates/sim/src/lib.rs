@@ -9,6 +9,7 @@
 
 pub mod agenda;
 mod around;
+mod clusters;
 mod daemon;
 mod generate;
 mod grants;
@@ -17,10 +18,12 @@ mod process;
 pub mod random;
 pub mod scenario;
 mod shrink;
+mod streams;
 mod verdict;
 pub mod witness;
 mod world;
 
+pub use clusters::generate_cluster;
 pub use generate::generate;
 pub use scenario::Scenario;
 pub use shrink::shrink;

@@ -1,9 +1,11 @@
-//! `whipray-sim --seed N` lives one seed through with a log; `--from A --count N` looks for seeds
-//! that fail; `--shrink` makes a failing one small first.
+//! `whipray-sim --seed N` lives one seed through with a log, with `--several` on several machines;
+//! `--from A --count N` looks for seeds that fail, on one machine and on several; `--shrink` makes a
+//! failing one small first.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use whipray_sim::{Outcome, generate, run, run_watching, shrink};
+use whipray_sim::{Outcome, Scenario, generate, generate_cluster, run, run_watching, shrink};
 
 /// Lines of the log that are printed of a seed that fails.
 const TAIL_LINES: usize = 60;
@@ -12,6 +14,8 @@ struct Options {
     seed: Option<u64>,
     from: u64,
     count: u64,
+    /// On one machine only, or on several only.
+    is_several: Option<bool>,
     shrinks: bool,
     is_whole: bool,
     watched: Option<String>,
@@ -22,6 +26,7 @@ fn parse() -> Result<Options, String> {
         seed: None,
         from: 0,
         count: 200,
+        is_several: None,
         shrinks: false,
         is_whole: false,
         watched: None,
@@ -39,13 +44,15 @@ fn parse() -> Result<Options, String> {
             "--seed" => options.seed = Some(number()?),
             "--from" => options.from = number()?,
             "--count" => options.count = number()?,
+            "--one" => options.is_several = Some(false),
+            "--several" => options.is_several = Some(true),
             "--shrink" => options.shrinks = true,
             "--watch" => options.watched = words.next(),
             "--whole" => options.is_whole = true,
             _ => {
                 return Err(format!(
-                    "unknown option {word}; there are --seed N, --from N, --count N, --shrink, \
-                     --whole (the whole log) and --watch OBJECT"
+                    "unknown option {word}; there are --seed N, --from N, --count N, --one and \
+                     --several (machines), --shrink, --whole (the whole log) and --watch OBJECT"
                 ));
             }
         }
@@ -72,8 +79,16 @@ fn main() -> ExitCode {
     }
 }
 
+fn scenario(seed: u64, is_several: bool) -> Scenario {
+    if is_several {
+        generate_cluster(seed)
+    } else {
+        generate(seed)
+    }
+}
+
 fn show(seed: u64, options: &Options) -> bool {
-    let mut scenario = generate(seed);
+    let mut scenario = scenario(seed, options.is_several == Some(true));
     if options.shrinks
         && let Some(smaller) = shrink(&scenario)
     {
@@ -99,23 +114,36 @@ fn show(seed: u64, options: &Options) -> bool {
 
 fn search(options: &Options) -> bool {
     let mut failed = 0;
-    let (mut events, mut tasks) = (0, 0);
+    let (mut events, mut tasks, mut far, mut transfers, mut lost) = (0, 0, 0, 0, 0);
+    let mut failures: BTreeMap<String, u64> = BTreeMap::new();
+    let mut count = 0;
     for seed in options.from..options.from + options.count {
-        let outcome = run(&generate(seed), false);
-        events += outcome.events;
-        tasks += outcome.tasks_begun;
-        if let Some(first) = outcome.violations.first() {
-            failed += 1;
-            let line: String = first.lines().take(3).collect::<Vec<_>>().join(" ");
-            println!(
-                "seed {seed}: {}",
-                line.chars().take(300).collect::<String>()
-            );
+        for is_several in [false, true] {
+            if options.is_several.is_some_and(|only| only != is_several) {
+                continue;
+            }
+            count += 1;
+            let outcome = run(&scenario(seed, is_several), false);
+            events += outcome.events;
+            tasks += outcome.tasks_begun;
+            far += outcome.tasks_far;
+            transfers += outcome.transfers;
+            lost += outcome.nodes_lost;
+            for (kind, count) in &outcome.failures_seen {
+                *failures.entry(kind.clone()).or_default() += count;
+            }
+            if let Some(first) = outcome.violations.first() {
+                failed += 1;
+                let line: String = first.lines().take(3).collect::<Vec<_>>().join(" ");
+                let line: String = line.chars().take(300).collect();
+                let form = if is_several { " (several)" } else { "" };
+                println!("seed {seed}{form}: {line}");
+            }
         }
     }
     println!(
-        "{} seeds, {failed} failed; {events} events, {tasks} tasks begun",
-        options.count
+        "{count} scenarios, {failed} failed; {events} events, {tasks} tasks begun, {far} of them on \
+         other nodes, {transfers} objects fetched, {lost} nodes lost; failures seen: {failures:?}"
     );
     failed == 0
 }

@@ -1,5 +1,6 @@
 //! Connections between processes: whole frames, in order within a connection and a direction, late
-//! by a random time. What was written before an end arrives before the end, as with sockets.
+//! by a random time. What was written before an end arrives before the end, as with sockets. Where
+//! the way from one machine to another is cut, everything waits until it is open again.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,10 +13,13 @@ use crate::random::Random;
 /// One connection.
 pub type LinkId = u64;
 
+/// One machine, by its number.
+pub type Machine = usize;
+
 /// Whose end of a connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Party {
-    Daemon,
+    Daemon(usize),
     Process(usize),
 }
 
@@ -33,6 +37,7 @@ struct Pipe {
 
 struct Link {
     parties: [Party; 2],
+    machines: [Machine; 2],
     pipes: [Pipe; 2],
     is_closed: [bool; 2],
     is_cut: bool,
@@ -55,42 +60,140 @@ pub struct Socket {
 pub struct Network {
     links: BTreeMap<LinkId, Link>,
     next: LinkId,
-    listeners: BTreeMap<String, Party>,
+    listeners: BTreeMap<String, (Party, Machine)>,
+    /// Until when nothing goes from one machine to another one.
+    cut_until: BTreeMap<(Machine, Machine), Micros>,
     random: Random,
     delay_most: Micros,
+    /// The longest further delay between machines.
+    far_delay_most: Micros,
     /// Frames that were sent until now.
     pub frames: u64,
 }
 
+impl Link {
+    fn is_of_processes(&self) -> bool {
+        let is_process = |party: &Party| matches!(party, Party::Process(_));
+        self.parties.iter().all(is_process)
+    }
+}
+
 impl Network {
-    pub fn new(random: Random, delay_most: Micros) -> Self {
+    pub fn new(random: Random, delay_most: Micros, far_delay_most: Micros) -> Self {
         Self {
             links: BTreeMap::new(),
             next: 64,
             listeners: BTreeMap::new(),
+            cut_until: BTreeMap::new(),
             random,
             delay_most,
+            far_delay_most,
             frames: 0,
         }
     }
 
-    pub fn listen(&mut self, endpoint: &str, party: Party) {
-        self.listeners.insert(endpoint.to_owned(), party);
+    pub fn listen(&mut self, endpoint: &str, party: Party, machine: Machine) {
+        self.listeners
+            .insert(endpoint.to_owned(), (party, machine));
     }
 
-    /// A connection to whoever listens at `endpoint`.
-    pub fn connect(&mut self, from: Party, endpoint: &str) -> Option<Socket> {
-        let to = *self.listeners.get(endpoint)?;
+    /// A connection from a party on a machine to whoever listens at `endpoint`.
+    pub fn connect(&mut self, from: Party, machine: Machine, endpoint: &str) -> Option<Socket> {
+        let (to, to_machine) = *self.listeners.get(endpoint)?;
         let link = self.next;
         self.next += 1;
         let entry = Link {
             parties: [from, to],
+            machines: [machine, to_machine],
             pipes: [Pipe::default(), Pipe::default()],
             is_closed: [false, false],
             is_cut: false,
         };
         self.links.insert(link, entry);
         Some(Socket { link, side: 0 })
+    }
+
+    /// The same to another machine: whether anybody is there turns out later.
+    pub fn connect_far(
+        &mut self,
+        from: Party,
+        machine: Machine,
+        there: Machine,
+        endpoint: &str,
+        now: Micros,
+        agenda: &mut Agenda,
+    ) -> Socket {
+        if let Some(socket) = self.connect(from, machine, endpoint) {
+            return socket;
+        }
+        let link = self.next;
+        self.next += 1;
+        let entry = Link {
+            parties: [from, from],
+            machines: [machine, there],
+            pipes: [Pipe::default(), Pipe::default()],
+            is_closed: [false, true],
+            is_cut: false,
+        };
+        self.links.insert(link, entry);
+        let delay = self.delay(machine, there) + self.delay(there, machine);
+        self.put(Socket { link, side: 1 }, Item::End, now + delay, agenda);
+        Socket { link, side: 0 }
+    }
+
+    // ---- machines
+
+    /// Nothing goes from one machine to another one until then.
+    pub fn cut_way(&mut self, from: Machine, to: Machine, until: Micros) {
+        let entry = self.cut_until.entry((from, to)).or_default();
+        *entry = until.max(*entry);
+    }
+
+    /// Until when a way is cut, where it is.
+    pub fn cut_until(&self, from: Machine, to: Machine, now: Micros) -> Option<Micros> {
+        let until = self.cut_until.get(&(from, to)).copied();
+        until.filter(|until| *until > now)
+    }
+
+    /// Whether any way is cut.
+    pub fn has_cuts(&self, now: Micros) -> bool {
+        self.cut_until.values().any(|until| *until > now)
+    }
+
+    /// Until when nothing arrives at this end, where that is so.
+    pub fn held_until(&self, socket: Socket, now: Micros) -> Option<Micros> {
+        let link = self.links.get(&socket.link).filter(|link| !link.is_cut)?;
+        let (from, to) = (link.machines[1 - socket.side], link.machines[socket.side]);
+        self.cut_until(from, to, now)
+    }
+
+    /// How long something takes from one machine to another one.
+    pub fn delay(&mut self, from: Machine, to: Machine) -> Micros {
+        let delay = self.random.duration(self.delay_most);
+        if from == to {
+            return delay;
+        }
+        delay + self.random.duration(self.far_delay_most)
+    }
+
+    /// Connections between processes of two machines, which have heard nothing for so long that
+    /// both ends give them up.
+    pub fn give_up_between(
+        &mut self,
+        one: Machine,
+        other: Machine,
+        now: Micros,
+        agenda: &mut Agenda,
+    ) {
+        let is_such = |link: &Link| {
+            (link.machines == [one, other] || link.machines == [other, one])
+                && link.is_of_processes()
+        };
+        let links = self.links.iter().filter(|(_, link)| is_such(link));
+        let links: Vec<LinkId> = links.map(|(id, _)| *id).collect();
+        for link in links {
+            self.cut(link, now, agenda);
+        }
     }
 
     /// Whose end this is.
@@ -102,11 +205,17 @@ impl Network {
 
     /// Writes frames to the other end. Where that is closed they are lost, without a word.
     pub fn send(&mut self, from: Socket, frames: Vec<Bytes>, now: Micros, agenda: &mut Agenda) {
-        let delay = self.random.duration(self.delay_most);
+        let delay = self.delay_of(from);
         for frame in frames {
             self.frames += 1;
             self.put(from, Item::Frame(frame), now + delay, agenda);
         }
+    }
+
+    fn delay_of(&mut self, from: Socket) -> Micros {
+        let machines = self.links.get(&from.link).map(|link| link.machines);
+        let [one, other] = machines.unwrap_or_default();
+        self.delay(one, other)
     }
 
     fn put(&mut self, from: Socket, item: Item, at: Micros, agenda: &mut Agenda) {
@@ -144,17 +253,15 @@ impl Network {
             self.links.remove(&socket.link);
             return;
         }
-        let delay = self.random.duration(self.delay_most);
+        let delay = self.delay_of(socket);
         self.put(socket, Item::End, now + delay, agenda);
     }
 
     /// Connections between two processes, in order.
     pub fn between_processes(&self) -> Vec<LinkId> {
-        let is_such = |link: &Link| {
-            let [one, other] = link.parties;
-            one != other && one != Party::Daemon && other != Party::Daemon
-        };
-        let links = self.links.iter().filter(|(_, link)| is_such(link));
+        let links = self.links.iter().filter(|(_, link)| {
+            link.parties[0] != link.parties[1] && link.is_of_processes()
+        });
         links.map(|(id, _)| *id).collect()
     }
 
@@ -191,6 +298,9 @@ impl Network {
             messages: Vec::new(),
             is_over: false,
         };
+        if self.held_until(socket, until).is_some() {
+            return read;
+        }
         let Some(link) = self.links.get_mut(&socket.link) else {
             return read;
         };
@@ -210,7 +320,7 @@ impl Network {
 
     /// A process is gone: nobody listens there, and all its connections end.
     pub fn party_gone(&mut self, party: Party, now: Micros, agenda: &mut Agenda) {
-        self.listeners.retain(|_, listener| *listener != party);
+        self.listeners.retain(|_, (listener, _)| *listener != party);
         let sockets: Vec<Socket> = self
             .links
             .iter()

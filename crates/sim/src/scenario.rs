@@ -18,6 +18,18 @@ pub enum Passed {
     ActorInside(Pick),
 }
 
+/// On which node something is to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    #[default]
+    Anywhere,
+    Spread,
+    /// There, as long as that is possible.
+    Rather(Pick),
+    /// There, or not at all.
+    On(Pick),
+}
+
 /// The options of a plain task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskOptions {
@@ -35,6 +47,7 @@ pub struct TaskOptions {
     pub environment: u32,
     /// A placement group of the program, in which it runs.
     pub group: Option<Pick>,
+    pub placement: Placement,
 }
 
 /// The options of an actor.
@@ -53,6 +66,7 @@ pub struct ActorOptions {
     pub detached: bool,
     /// A placement group of the program, in which it lives.
     pub group: Option<Pick>,
+    pub placement: Placement,
 }
 
 /// How large a value is.
@@ -192,19 +206,59 @@ pub struct Plan {
 pub enum Fault {
     /// A worker process gets a signal.
     KillWorker { pick: Pick, signal: i32 },
-    /// The template of the workers dies, and its children with it.
-    KillTemplate,
+    /// The template of the workers of a machine dies, and its children with it.
+    KillTemplate { machine: Pick },
     /// The next worker that is started ends before it says hello.
     SpoilStart,
     /// A connection between two processes ends, and both live on.
     Cut { pick: Pick },
+    /// Nothing comes to a machine or from it for a time.
+    CutMachine { machine: Pick, micros: u64 },
+    /// Nothing comes from one machine to another one for a time.
+    CutWay { from: Pick, to: Pick, micros: u64 },
+    /// A daemon other than the head is killed, and its workers with it. The machine starts another
+    /// one a while later.
+    KillDaemon { machine: Pick, away: u64 },
+    /// A machine other than the head loses its power, and comes back a while later.
+    LosePower { machine: Pick, away: u64 },
+    /// A daemon stands still for a time.
+    Freeze { machine: Pick, micros: u64 },
+    /// The clock of a daemon jumps ahead.
+    Jump { machine: Pick, micros: u64 },
 }
 
-/// A driver: when it starts, and what it does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Fault {
+    /// Whether it can have control give up a node whose processes are alive.
+    pub fn separates(&self) -> bool {
+        matches!(self, Self::Freeze { .. } | Self::Jump { .. })
+    }
+
+    /// Whether it concerns nodes as a whole.
+    pub fn is_of_nodes(&self) -> bool {
+        !matches!(
+            self,
+            Self::KillWorker { .. } | Self::KillTemplate { .. } | Self::SpoilStart | Self::Cut { .. }
+        )
+    }
+}
+
+/// A driver: when it starts, on which machine, and what it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Driver {
     pub at: u64,
+    pub machine: Pick,
     pub plan: usize,
+}
+
+/// What a machine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeShape {
+    /// When its daemon starts.
+    pub at: u64,
+    pub cpus: u32,
+    pub gpus: u32,
+    pub gold: u32,
+    pub arena_bytes: u64,
 }
 
 /// One simulated cluster and its life.
@@ -219,8 +273,12 @@ pub struct Scenario {
     pub spills: bool,
     /// The longest delay of a message, in microseconds.
     pub delay_most: u64,
+    /// What messages between machines may take longer, in microseconds.
+    pub far_delay_most: u64,
     /// The longest pause between two steps of a program, in microseconds.
     pub pause_most: u64,
+    /// The machines beside the head's.
+    pub nodes: Vec<NodeShape>,
     pub drivers: Vec<Driver>,
     /// With the time of each in microseconds.
     pub faults: Vec<(u64, Fault)>,
@@ -254,6 +312,20 @@ impl Scenario {
         self.faults.iter().any(is_cut)
     }
 
+    /// What each machine has, the head's first.
+    pub fn shapes(&self) -> Vec<NodeShape> {
+        let head = NodeShape {
+            at: 0,
+            cpus: self.cpus,
+            gpus: self.gpus,
+            gold: self.gold,
+            arena_bytes: self.arena_bytes,
+        };
+        std::iter::once(head)
+            .chain(self.nodes.iter().cloned())
+            .collect()
+    }
+
     /// How many things there are in it; what shrinking makes smaller.
     pub fn size(&self) -> usize {
         let plans: usize = self
@@ -261,7 +333,7 @@ impl Scenario {
             .iter()
             .map(|plan| plan.steps.len() + plan.results.len())
             .sum();
-        plans + self.faults.len() + self.drivers.len()
+        plans + self.faults.len() + self.drivers.len() + self.nodes.len()
     }
 }
 
@@ -269,8 +341,8 @@ impl fmt::Display for Scenario {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "seed {}: {} CPUs, {} GPUs, {} gold, store of {} bytes{}, delays up to {} us, pauses up \
-             to {} us",
+            "seed {}: {} CPUs, {} GPUs, {} gold, store of {} bytes{}, delays up to {} us (+ {} us \
+             between machines), pauses up to {} us",
             self.seed,
             self.cpus,
             self.gpus,
@@ -278,13 +350,17 @@ impl fmt::Display for Scenario {
             self.arena_bytes,
             if self.spills { " that spills" } else { "" },
             self.delay_most,
+            self.far_delay_most,
             self.pause_most
         )?;
+        for (number, node) in self.nodes.iter().enumerate() {
+            writeln!(formatter, "  machine {}: {node:?}", number + 1)?;
+        }
         for driver in &self.drivers {
             writeln!(
                 formatter,
-                "  at {} us: driver with plan {}",
-                driver.at, driver.plan
+                "  at {} us: driver on machine {} with plan {}",
+                driver.at, driver.machine, driver.plan
             )?;
         }
         for (at, fault) in &self.faults {

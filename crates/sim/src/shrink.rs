@@ -47,6 +47,11 @@ fn without(scenario: &Scenario, number: usize) -> Option<Scenario> {
         return Some(smaller);
     }
     left -= smaller.faults.len();
+    if left < smaller.nodes.len() {
+        smaller.nodes.remove(left);
+        return Some(smaller);
+    }
+    left -= smaller.nodes.len();
     // The whole of a plan, then single steps and results, from the last plan on.
     if left < smaller.plans.len() {
         let index = smaller.plans.len() - 1 - left;

@@ -7,12 +7,14 @@
 //! - W-4: a failure that a program gets has a reason that really happened.
 //! - W-5: a value is the one of its object, and its memory is not written to while it is read.
 //! - W-7: an object that a program reads is in the store.
+//! - W-8: what is bound to a node runs there.
+//! - W-9: once a life of an actor has answered a caller, no earlier one does.
 //! - W-6: an object that a program holds is known to its owner (while nobody crashes).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use whipray_proto::failure::{DeathKind, Failure, FailureKind};
-use whipray_proto::{ActorId, ObjectId, PlacementGroupId, TaskId, WorkerId};
+use whipray_proto::{ActorId, NodeId, ObjectId, PlacementGroupId, TaskId, WorkerId};
 
 use crate::scenario::ActorOptions;
 
@@ -38,6 +40,8 @@ pub struct TaskRecord {
     pub handed_back: u32,
     /// The placement group that it runs in.
     pub group: Option<PlacementGroupId>,
+    /// The only node that it may run on.
+    pub bound_to: Option<NodeId>,
 }
 
 /// One actor.
@@ -56,6 +60,10 @@ pub struct ActorRecord {
     pub ended_lives: u32,
     /// The placement group that it lives in.
     pub group: Option<PlacementGroupId>,
+    /// The only node that it may live on.
+    pub bound_to: Option<NodeId>,
+    /// For each caller the latest life that has answered it.
+    answered: BTreeMap<usize, usize>,
     /// For each caller the last place that began, in this life.
     begun_places: BTreeMap<usize, u64>,
     /// For each caller the last place that was given out.
@@ -67,6 +75,15 @@ pub struct ActorRecord {
 pub struct Block {
     pub size_bytes: u64,
     pub object: ObjectId,
+}
+
+fn is_gone(
+    gone: &BTreeSet<usize>,
+    dead_daemons: &BTreeSet<usize>,
+    homes: &[usize],
+    process: usize,
+) -> bool {
+    gone.contains(&process) || dead_daemons.contains(&homes[process])
 }
 
 /// Files lie behind the arena, each at a distance of its own.
@@ -90,10 +107,24 @@ pub struct Witness {
     pub processes: BTreeMap<WorkerId, usize>,
     /// Processes that are gone, in order or not.
     pub gone: BTreeSet<usize>,
-    arena: BTreeMap<u64, Block>,
+    /// What lies where, for each daemon.
+    arena: BTreeMap<(usize, u64), Block>,
+    /// What came from other nodes, and how much did not.
+    pub transfers: Vec<(usize, ObjectId)>,
+    pub transfers_failed: u64,
     /// Counts what was written to disk.
     pub spilled: u64,
     views: BTreeMap<(usize, ObjectId), (u64, u32)>,
+    /// The daemon of each process.
+    pub homes: Vec<usize>,
+    /// The node of each daemon.
+    pub node_of_daemon: Vec<NodeId>,
+    /// The nodes that programs see.
+    pub nodes: Vec<NodeId>,
+    /// Whether control may give up a node whose processes are still there.
+    pub has_separations: bool,
+    /// Daemons that control has given up.
+    pub dead_daemons: BTreeSet<usize>,
     /// Processes whose connection to the node has ended.
     pub cut_off: BTreeSet<usize>,
     pub has_crashes: bool,
@@ -106,12 +137,25 @@ pub struct Witness {
     pub violations: Vec<String>,
     pub failures_seen: BTreeMap<String, u64>,
     pub tasks_begun: u64,
+    pub tasks_far: u64,
     pub values_read: u64,
 }
 
 impl Witness {
     pub fn violation(&mut self, text: String) {
         self.violations.push(text);
+    }
+
+    /// Whether a process is gone, or its node given up: nobody counts on it any more.
+    pub fn is_gone(&self, process: usize) -> bool {
+        is_gone(&self.gone, &self.dead_daemons, &self.homes, process)
+    }
+
+    /// Control has given a node up.
+    pub fn node_given_up(&mut self, daemon: usize, node: NodeId) {
+        self.dead_daemons.insert(daemon);
+        self.nodes.retain(|other| *other != node);
+        self.has_crashes = true;
     }
 
     // ---- tasks and actors
@@ -130,6 +174,7 @@ impl Witness {
             return self.violation(format!("a task {task} runs that nobody submitted"));
         };
         record.begun.push((process, attempt));
+        self.tasks_far += u64::from(self.homes[process] != self.homes[record.owner]);
         let times = record.begun.len() as i64;
         let raises = if record.retries_exceptions {
             i64::from(record.raised)
@@ -139,10 +184,12 @@ impl Witness {
         let deaths = record
             .pushed_to
             .iter()
-            .filter(|process| self.gone.contains(process))
+            .filter(|process| is_gone(&self.gone, &self.dead_daemons, &self.homes, **process))
             .count() as i64;
         // What was lost had perhaps this task among those that make it.
-        let losses = self.lost.len() as i64;
+        let losses = self.lost.len() as i64
+            + 3 * self.dead_daemons.len() as i64
+            + self.transfers_failed as i64;
         let causes = deaths + raises + losses;
         let reasons = if record.max_retries < 0 {
             causes
@@ -153,7 +200,8 @@ impl Witness {
         // then on it runs alone.
         let uncharged = i64::from(record.max_retries != 0 && deaths > 0);
         let handed_back = i64::from(record.handed_back);
-        if times > 1 + reasons + uncharged + handed_back && !self.has_cuts {
+        let is_excused = self.has_cuts && record.max_retries != 0;
+        if times > 1 + reasons + uncharged + handed_back && !is_excused {
             let text = format!(
                 "W-1: task {task} begins for the {times}th time (max_retries {}, {deaths} deaths, \
                  {raises} raises); ran in {:?}",
@@ -161,7 +209,20 @@ impl Witness {
             );
             self.violation(text);
         }
+        let bound_to = self.tasks.get(&task).and_then(|record| record.bound_to);
+        if let Some(node) = bound_to {
+            self.check_place("task", &task.to_hex(), node, process);
+        }
         self.check_order(task, attempt, process);
+    }
+
+    fn check_place(&mut self, what: &str, id: &str, bound_to: NodeId, process: usize) {
+        let node = self.node_of_daemon[self.homes[process]];
+        if node != bound_to {
+            self.violation(format!(
+                "W-8: {what} {id} begins on node {node}, and is bound to {bound_to}"
+            ));
+        }
     }
 
     fn check_order(&mut self, task: TaskId, attempt: u32, process: usize) {
@@ -178,6 +239,12 @@ impl Witness {
             return;
         };
         if entry.lives.last() != Some(&process) {
+            // One whose node was given up lives on for as long as it does not know.
+            let is_left = entry.lives.contains(&process)
+                && is_gone(&self.gone, &self.dead_daemons, &self.homes, process);
+            if is_left {
+                return;
+            }
             let text = format!("W-3: call {task} begins in process {process}, not its actor's");
             return self.violation(text);
         }
@@ -206,6 +273,8 @@ impl Witness {
             lives: Vec::new(),
             ended_lives: 0,
             group: None,
+            bound_to: None,
+            answered: BTreeMap::new(),
             begun_places: BTreeMap::new(),
             places: BTreeMap::new(),
         };
@@ -234,13 +303,20 @@ impl Witness {
         let Some(entry) = self.actors.get_mut(&actor) else {
             return self.violation(format!("actor {actor} starts, and nobody created it"));
         };
+        let bound_to = entry.bound_to;
         let before = entry.lives.last().copied();
         let count = entry.lives.len();
         let restarts = entry.options.max_restarts;
         entry.lives.push(process);
         entry.begun_places.clear();
+        if let Some(node) = bound_to {
+            self.check_place("actor", &actor.to_hex(), node, process);
+        }
+        let is_over = |before: usize| {
+            self.gone.contains(&before) || self.has_separations && self.is_gone(before)
+        };
         if let Some(before) = before
-            && !self.gone.contains(&before)
+            && !is_over(before)
         {
             self.violation(format!(
                 "W-3: actor {actor} starts in process {process}, and lives in {before}"
@@ -258,6 +334,28 @@ impl Witness {
                 count + 1
             ));
         }
+    }
+
+    /// An answer of an actor's process has reached its caller.
+    pub fn answered(&mut self, task: TaskId, process: usize, caller: usize) {
+        let Some(actor) = self.tasks.get(&task).and_then(|task| task.actor) else {
+            return;
+        };
+        let Some(entry) = self.actors.get_mut(&actor) else {
+            return;
+        };
+        let Some(life) = entry.lives.iter().position(|life| *life == process) else {
+            return;
+        };
+        let latest = entry.answered.entry(caller).or_insert(life);
+        if life < *latest {
+            let text = format!(
+                "W-9: process {caller} hears of call {task} from life {life} of actor {actor}, \
+                 after life {latest} has answered"
+            );
+            return self.violation(text);
+        }
+        *latest = life;
     }
 
     // ---- failures
@@ -286,7 +384,7 @@ impl Witness {
                     .pushed_to
                     .iter()
                     .copied()
-                    .filter(|p| self.gone.contains(p))
+                    .filter(|p| self.is_gone(*p))
                     .collect();
                 let raised = if task.retries_exceptions {
                     task.raised as usize
@@ -306,7 +404,8 @@ impl Witness {
             FailureKind::ActorDied => self.judge_actor_death(object, failure),
             FailureKind::ActorUnavailable => {
                 let actor = self.actors.get(&object.task().actor());
-                let has_died = actor.is_some_and(|actor| actor.ended_lives > 0);
+                let has_died = actor.is_some_and(|actor| actor.ended_lives > 0)
+                    || !self.dead_daemons.is_empty();
                 need(
                     has_died || self.has_cuts,
                     "no process of the actor has died",
@@ -320,17 +419,31 @@ impl Witness {
             | FailureKind::UnreconstructableNoRetries
             | FailureKind::UnreconstructableAttempts
             | FailureKind::UnreconstructableNotFound
-            | FailureKind::UnreconstructableCancelled => {
-                need(!self.lost.is_empty(), "nothing was lost")
-            }
+            | FailureKind::UnreconstructableCancelled => need(
+                !self.lost.is_empty() || !self.dead_daemons.is_empty(),
+                "nothing was lost",
+            ),
             FailureKind::OwnerDied => {
                 let owner = self.object_owners.get(&object);
                 need(
-                    owner.is_some_and(|owner| self.gone.contains(owner)),
+                    owner.is_some_and(|owner| self.is_gone(*owner)),
                     "its owner is alive",
                 )
             }
-            FailureKind::NodeDied => need(self.cut_off.contains(&reader), "its node is there"),
+            FailureKind::NodeDied => {
+                let has_met = |task: &TaskRecord| {
+                    let daemons = task.pushed_to.iter().map(|process| &self.homes[*process]);
+                    daemons.into_iter().any(|it| self.dead_daemons.contains(it))
+                };
+                need(
+                    self.cut_off.contains(&reader) || task.is_some_and(has_met),
+                    "its node is there",
+                )
+            }
+            FailureKind::Unschedulable => {
+                let bound_to = task.and_then(|task| task.bound_to);
+                need(self.is_node_over(bound_to), "its node is there")
+            }
             FailureKind::ObjectFreed => need(self.freed.contains(&object), "nobody freed it"),
             FailureKind::TaskGroupRemoved => {
                 let of_task = task.and_then(|task| task.group);
@@ -343,16 +456,25 @@ impl Witness {
             FailureKind::ActorUnschedulable => {
                 let actor = self.actors.get(&object.task().actor());
                 let group = actor.and_then(|actor| actor.group);
-                need(self.is_group_over(group), "its placement group is there")
+                let bound_to = actor.and_then(|actor| actor.bound_to);
+                need(
+                    self.is_group_over(group) || self.is_node_over(bound_to),
+                    "its placement group, or its node, is there",
+                )
             }
             other => Err(format!("{other:?} is not to happen here")),
         }
     }
 
+    /// Whether the node that something is bound to is gone, or about to be.
+    fn is_node_over(&self, node: Option<NodeId>) -> bool {
+        node.is_some_and(|node| !self.nodes.contains(&node))
+    }
+
     /// Whether a group was removed, or is about to be with the driver that created it.
     fn is_group_over(&self, group: Option<PlacementGroupId>) -> bool {
         let record = group.and_then(|group| self.groups.get(&group));
-        record.is_some_and(|(owner, is_removed)| *is_removed || self.gone.contains(owner))
+        record.is_some_and(|(owner, is_removed)| *is_removed || self.is_gone(*owner))
             || group.is_some() && self.has_cuts
     }
 
@@ -381,7 +503,7 @@ impl Witness {
         let owner_gone = self
             .object_owners
             .get(&object)
-            .is_none_or(|it| self.gone.contains(it));
+            .is_none_or(|it| self.is_gone(*it));
         let is_excused = self.freed.contains(&object) || !self.lost.is_empty();
         if !owner_gone && !is_excused && !self.has_crashes {
             self.violation(format!(
@@ -396,8 +518,9 @@ impl Witness {
             return Err("it is no call of an actor".to_owned());
         };
         let need = |is_so: bool, why: &str| if is_so { Ok(()) } else { Err(why.to_owned()) };
-        let deaths = i64::from(record.ended_lives);
-        let owner_gone = self.gone.contains(&record.owner);
+        // A life may end with its node before anybody has heard of it.
+        let deaths = i64::from(record.ended_lives) + self.dead_daemons.len() as i64;
+        let owner_gone = self.is_gone(record.owner);
         match failure.cause.as_ref().map(|cause| cause.kind()) {
             Some(DeathKind::Killed) => need(record.is_kill_asked, "nobody killed it"),
             Some(DeathKind::ConstructorFailed) => need(record.has_raised, "nothing raised"),
@@ -431,35 +554,54 @@ impl Witness {
 
     /// A process writes a new object.
     pub fn writes(&mut self, process: usize, object: ObjectId, offset: u64, size_bytes: u64) {
+        let home = self.homes[process];
+        self.clear(home, offset, size_bytes, &format!("process {process} writes {object}"));
+        self.arena
+            .insert((home, offset), Block { size_bytes, object });
+        self.view(process, object, offset);
+    }
+
+    /// An object has come from another node.
+    pub fn transferred(&mut self, daemon: usize, offset: u64, block: Block) {
+        let what = format!("daemon {daemon} fetches {}", block.object);
+        self.clear(daemon, offset, block.size_bytes, &what);
+        self.arena.insert((daemon, offset), block);
+        self.transfers.push((daemon, block.object));
+    }
+
+    /// How many objects a daemon has fetched.
+    pub fn fetched_by(&self, daemon: usize) -> u64 {
+        let fetched = self.transfers.iter().filter(|(of, _)| *of == daemon);
+        let objects: BTreeSet<ObjectId> = fetched.map(|(_, object)| *object).collect();
+        objects.len() as u64
+    }
+
+    /// Something new comes to lie there.
+    pub fn clear(&mut self, home: usize, offset: u64, size_bytes: u64, what: &str) {
         let end = offset + size_bytes;
         let overlapping: Vec<u64> = self
             .arena
-            .range(..end)
-            .filter(|(start, block)| **start + block.size_bytes > offset)
-            .map(|(start, _)| *start)
+            .range((home, 0)..(home, end))
+            .filter(|((_, start), block)| start + block.size_bytes > offset)
+            .map(|((_, start), _)| *start)
             .collect();
         for start in overlapping {
-            let reader = self
-                .views
-                .iter()
-                .find(|((reader, _), (at, _))| *at == start && !self.gone.contains(reader));
+            let reader = self.views.iter().find(|((reader, _), (at, _))| {
+                *at == start && self.homes[*reader] == home && !self.gone.contains(reader)
+            });
             if let Some(((reader, read), _)) = reader {
-                let text = format!(
-                    "W-5: process {process} writes {object} at {offset}, where process {reader} \
-                     reads {read}"
-                );
+                let text =
+                    format!("W-5: {what} at {offset}, where process {reader} reads {read}");
                 self.violation(text);
             }
-            self.arena.remove(&start);
+            self.arena.remove(&(home, start));
         }
-        self.arena.insert(offset, Block { size_bytes, object });
-        self.view(process, object, offset);
     }
 
     /// A process maps an object.
     pub fn reads(&mut self, process: usize, object: ObjectId, offset: u64) {
         self.values_read += 1;
-        match self.arena.get(&offset) {
+        match self.arena.get(&(self.homes[process], offset)) {
             Some(block) if block.object == object => {}
             other => {
                 let text = format!(
@@ -471,27 +613,27 @@ impl Witness {
         self.view(process, object, offset);
     }
 
-    /// What lies at a place.
-    pub fn block(&self, offset: u64) -> Option<Block> {
-        self.arena.get(&offset).copied()
+    /// What lies at a place of a machine.
+    pub fn block(&self, daemon: usize, offset: u64) -> Option<Block> {
+        self.arena.get(&(daemon, offset)).copied()
     }
 
     /// The disk has copied something.
-    pub fn copied(&mut self, offset: u64, block: Block) {
+    pub fn copied(&mut self, daemon: usize, offset: u64, block: Block) {
         self.spilled += 1;
-        self.arena.insert(offset, block);
+        self.arena.insert((daemon, offset), block);
     }
 
     /// What lies in a bucket came to this machine.
-    pub fn fetched(&mut self, from: u64, to: u64) {
-        if let Some(block) = self.block(from) {
-            self.arena.insert(to, block);
+    pub fn fetched(&mut self, daemon: usize, from: u64, to: u64) {
+        if let Some(block) = self.block(daemon, from) {
+            self.arena.insert((daemon, to), block);
         }
     }
 
     /// What lies in a bucket does not come.
-    pub fn not_fetched(&mut self, from: u64) {
-        if let Some(block) = self.block(from) {
+    pub fn not_fetched(&mut self, daemon: usize, from: u64) {
+        if let Some(block) = self.block(daemon, from) {
             self.lost.insert(block.object);
         }
     }

@@ -119,9 +119,12 @@ fn story_with(arena: Arena, cpus: u32, plans: Vec<Plan>, faults: Vec<(u64, Fault
             arena_bytes: arena.arena_bytes,
             spills: arena.spills,
             delay_most: [1, 100, 2_000, 20_000][seed as usize % 4],
+            far_delay_most: 0,
             pause_most: [1, 50, 2_000][seed as usize % 3],
+            nodes: vec![],
             drivers: vec![Driver {
                 at: 0,
+                machine: 0,
                 plan: all.len() - 1,
             }],
             faults: faults.clone(),

@@ -292,11 +292,16 @@ impl Process {
             } else {
                 self.address.worker
             };
+            let node = if is_result {
+                caller.node
+            } else {
+                self.address.node
+            };
             let seal = SealObject {
                 object: *object,
                 owner,
                 unpin: true,
-                owner_node: None,
+                owner_node: (node != self.address.node).then_some(node),
             };
             self.send_to_node(&seal.into(), true, around);
             around.witness.unviewed(self.index, *object);

@@ -42,13 +42,21 @@ pub enum FrameKind {
     },
 }
 
+/// An object in shared memory that is to be mapped.
+pub struct Sought {
+    pub object: ObjectId,
+    /// Where a copy is.
+    pub location: SharedLocation,
+    pub owner: Option<WorkerAddress>,
+}
+
 /// What becomes of the answer to a question.
 pub enum Then {
     Bind,
     /// Shared objects among the arguments are mapped.
-    ReadArguments(Vec<ObjectId>),
+    ReadArguments(Vec<Sought>),
     /// An object is read by `Get`.
-    ReadObject(Handle, SharedLocation),
+    ReadObject(Handle, Vec<Sought>),
     Put {
         object: ObjectId,
         size_bytes: u64,

@@ -1,14 +1,16 @@
 //! Placement groups, as programs use them.
 
-use whipray_proto::scheduling::{BundleSpec, GroupSpec, InGroup, SchedulingStrategy};
-use whipray_proto::{PlacementGroupId, Resources, resources};
+use whipray_proto::scheduling::{
+    BundleSpec, GroupSpec, InGroup, NodeAffinity, SchedulingStrategy,
+};
+use whipray_proto::{NodeId, PlacementGroupId, Resources, resources};
 
 use super::Process;
 use super::frame::{Frame, Handle};
 use super::reading::pick_of;
 use super::writing::content;
 use crate::around::Around;
-use crate::scenario::Pick;
+use crate::scenario::{Pick, Placement};
 
 /// What places something into a group.
 pub(super) fn inside(group: PlacementGroupId) -> Box<SchedulingStrategy> {
@@ -20,6 +22,44 @@ pub(super) fn inside(group: PlacementGroupId) -> Box<SchedulingStrategy> {
         }),
         ..SchedulingStrategy::default()
     })
+}
+
+/// What has something run where it is to.
+pub(super) fn strategy(
+    group: Option<PlacementGroupId>,
+    placement: Placement,
+    around: &Around,
+) -> Option<Box<SchedulingStrategy>> {
+    if let Some(group) = group {
+        return Some(inside(group));
+    }
+    let affinity = |pick: Pick, is_soft| {
+        let nodes = &around.witness.nodes;
+        let node = pick_of(nodes, pick).copied()?;
+        Some(Box::new(SchedulingStrategy {
+            affinity: Some(NodeAffinity {
+                node,
+                is_soft,
+                ..NodeAffinity::default()
+            }),
+            ..SchedulingStrategy::default()
+        }))
+    };
+    match placement {
+        Placement::Anywhere => None,
+        Placement::Spread => Some(Box::new(SchedulingStrategy {
+            spreads: true,
+            ..SchedulingStrategy::default()
+        })),
+        Placement::Rather(pick) => affinity(pick, true),
+        Placement::On(pick) => affinity(pick, false),
+    }
+}
+
+/// The only node that a strategy allows.
+pub(super) fn bound_to(strategy: Option<&SchedulingStrategy>) -> Option<NodeId> {
+    let affinity = strategy?.affinity.as_ref()?;
+    (!affinity.is_soft).then_some(affinity.node)
 }
 
 impl Process {

@@ -3,11 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use whipray_proto::messages::execution::PushTask;
 use whipray_proto::messages::session::{Hello, JobDescription, PeerHello, Role};
-use whipray_proto::{Message, PROTOCOL_VERSION, TaskId, WorkerAddress, WorkerId};
+use whipray_proto::{Message, NodeId, PROTOCOL_VERSION, TaskId, WorkerAddress, WorkerId};
 
 use super::Process;
 use crate::agenda::Micros;
-use crate::around::{Around, NODE_ENDPOINT};
+use crate::around::{Around, node_endpoint};
 use crate::daemon::short;
 use crate::network::{Party, Socket, encode};
 
@@ -19,6 +19,18 @@ pub(super) enum LinkKind {
 pub(super) struct Link {
     kind: LinkKind,
     output: Vec<Bytes>,
+    /// The peer is known to use this link.
+    has_spoken: bool,
+}
+
+impl Link {
+    fn new(kind: LinkKind, output: Vec<Bytes>) -> Self {
+        Self {
+            kind,
+            output,
+            has_spoken: false,
+        }
+    }
 }
 
 /// The end of a link that mattered.
@@ -31,17 +43,13 @@ impl Process {
     /// Connects to the node and says hello.
     pub fn connect(&mut self, around: &mut Around) {
         let party = Party::Process(self.index);
-        let Some(socket) = around.network.connect(party, NODE_ENDPOINT) else {
+        let (machine, endpoint) = (self.home.machine, node_endpoint(self.home.daemon));
+        let Some(socket) = around.network.connect(party, machine, &endpoint) else {
             return;
         };
         self.node = Some(socket);
-        self.links.insert(
-            socket,
-            Link {
-                kind: LinkKind::Node,
-                output: Vec::new(),
-            },
-        );
+        self.links
+            .insert(socket, Link::new(LinkKind::Node, Vec::new()));
         let is_driver = self.role == Role::Driver;
         let hello = Hello {
             version: PROTOCOL_VERSION,
@@ -63,9 +71,21 @@ impl Process {
     pub(super) fn read_until(&mut self, socket: Socket, until: Micros, around: &mut Around) {
         let read = around.network.read(socket, until);
         for message in read.messages {
-            let from = match self.links.get(&socket).map(|link| &link.kind) {
-                Some(LinkKind::Node) => None,
-                Some(LinkKind::Peer(address)) => Some(address.clone()),
+            if self.closed.contains(&socket) {
+                return;
+            }
+            let from = match self.links.get_mut(&socket) {
+                Some(Link {
+                    kind: LinkKind::Node,
+                    ..
+                }) => None,
+                Some(link) => {
+                    link.has_spoken = true;
+                    match &link.kind {
+                        LinkKind::Peer(address) => Some(address.clone()),
+                        LinkKind::Node => None,
+                    }
+                }
                 None => {
                     self.on_hello(socket, message, around);
                     continue;
@@ -101,16 +121,52 @@ impl Process {
                 .witness
                 .violation("a peer reached the wrong process".to_owned());
         }
-        self.peers.entry(hello.from.worker).or_insert(socket);
-        let link = Link {
-            kind: LinkKind::Peer(hello.from),
-            output: Vec::new(),
-        };
+        if self.dead_nodes.contains(&hello.from.node) {
+            return self.remove(socket, around);
+        }
+        let worker = hello.from.worker;
+        let is_far = hello.from.node != self.address.node;
+        if is_far && let Some(old) = self.peers.get(&worker).copied()
+            && self.links.get(&old).is_some_and(|link| link.has_spoken)
+        {
+            // Nobody connects to whom it is connected with: the peer has lost that link, and what
+            // was under way on it. It must not seem to be lost on the new one.
+            self.remove(old, around);
+            let is_its = |ended: &Ended| matches!(ended, Ended::Peer(other) if *other == worker);
+            if self.ended.back().is_some_and(is_its) {
+                self.ended.pop_back();
+                self.on_peer_ended(worker, around);
+            }
+        }
+        self.peers.entry(worker).or_insert(socket);
+        let mut link = Link::new(LinkKind::Peer(hello.from), Vec::new());
+        link.has_spoken = true;
         self.links.insert(socket, link);
+    }
+
+    /// A node is dead: takes nothing more from its processes, and sends nothing more there.
+    pub(super) fn leave_node(&mut self, node: &NodeId, around: &mut Around) {
+        self.dead_nodes.insert(*node);
+        let is_there = |link: &Link| matches!(&link.kind, LinkKind::Peer(of) if of.node == *node);
+        let links = self.links.iter().filter(|(_, link)| is_there(link));
+        let links: Vec<Socket> = links.map(|(socket, _)| *socket).collect();
+        for socket in links {
+            self.remove(socket, around);
+        }
+    }
+
+    /// Whether there is a link to a process on another machine, where its last words may be on their
+    /// way.
+    pub(super) fn has_far_link(&self, worker: &WorkerId) -> bool {
+        let link = self.peers.get(worker).and_then(|it| self.links.get(it));
+        link.is_some_and(
+            |link| matches!(&link.kind, LinkKind::Peer(of) if of.node != self.address.node),
+        )
     }
 
     fn remove(&mut self, socket: Socket, around: &mut Around) {
         around.network.close(socket, around.now, &mut around.agenda);
+        self.closed.insert(socket);
         match self.links.remove(&socket).map(|link| link.kind) {
             Some(LinkKind::Node) => {
                 self.node = None;
@@ -143,8 +199,7 @@ impl Process {
         if let Some(socket) = self.peers.get(&address.worker) {
             return Some(*socket);
         }
-        let party = Party::Process(self.index);
-        let Some(socket) = around.network.connect(party, &address.endpoint) else {
+        let Some(socket) = self.connect_to(address, around) else {
             self.ended.push_back(Ended::Peer(address.worker));
             return None;
         };
@@ -155,15 +210,25 @@ impl Process {
             to: address.worker,
         };
         let output = vec![encode(&hello.into())];
-        self.links.insert(
-            socket,
-            Link {
-                kind: LinkKind::Peer(address.clone()),
-                output,
-            },
-        );
+        let kind = LinkKind::Peer(address.clone());
+        self.links.insert(socket, Link::new(kind, output));
         self.peers.insert(address.worker, socket);
         Some(socket)
+    }
+
+    fn connect_to(&self, address: &WorkerAddress, around: &mut Around) -> Option<Socket> {
+        let party = Party::Process(self.index);
+        let machine = self.home.machine;
+        if address.node == self.address.node {
+            return around.network.connect(party, machine, &address.endpoint);
+        }
+        if self.dead_nodes.contains(&address.node) {
+            return None;
+        }
+        let there = around.streams.seat(&address.node)?.machine;
+        let (now, agenda) = (around.now, &mut around.agenda);
+        let network = &mut around.network;
+        Some(network.connect_far(party, machine, there, &address.endpoint, now, agenda))
     }
 
     pub(super) fn send_to_node(&mut self, message: &Message, is_urgent: bool, around: &mut Around) {
@@ -197,7 +262,7 @@ impl Process {
             return;
         };
         let mut buffer = BytesMut::new();
-        let Some((spec, assignment)) = self.core.tasks.take_push(&to, &task) else {
+        let Some((spec, assignment)) = self.core.take_push(&address, &task) else {
             return;
         };
         PushTask::encode_frame_of(spec, assignment.as_ref(), &mut buffer);

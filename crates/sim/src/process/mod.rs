@@ -12,7 +12,7 @@ mod reading;
 mod steps;
 mod writing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 
 use whipray_proto::messages::actor::StartActor;
@@ -22,13 +22,17 @@ use whipray_proto::messages::session::{Goodbye, Role};
 use whipray_proto::{ActorId, JobId, Message, ObjectId, TaskId, WorkerAddress, WorkerId, limits};
 use whipray_worker::cell::{ObjectCell, Waiter};
 use whipray_worker::core::Core;
+use whipray_worker::core::dead_nodes::DeadNodes;
 use whipray_worker::core::effect::Effect;
 
 use crate::agenda::{Event, Micros};
 use crate::around::Around;
 use crate::network::{Party, Socket};
+use crate::streams::Seat;
 pub use frame::{ActorRef, Frame, FrameKind, Handle, Stage};
 use links::{Ended, Link};
+
+const LAST_WORDS_WAIT: Micros = limits::LAST_WORDS_WAIT.as_micros() as Micros;
 
 /// What control asks of a worker beside tasks.
 enum ActorWork {
@@ -49,6 +53,8 @@ pub struct Process {
     pub pid: u32,
     pub role: Role,
     pub address: WorkerAddress,
+    /// The daemon of its node.
+    pub home: Seat,
     pub core: Core,
     pub job: JobId,
     pub is_alive: bool,
@@ -59,6 +65,11 @@ pub struct Process {
     /// What arrived before the node said welcome.
     early: Vec<Socket>,
     ended: VecDeque<Ended>,
+    /// Ends of connections of which nothing more is read.
+    closed: BTreeSet<Socket>,
+    dead_nodes: DeadNodes,
+    /// News of deaths that wait for the last words of the dead, with the time of each.
+    early_news: Vec<(WorkerId, Micros, Message)>,
     is_flush_set: bool,
     timer_at: Option<Micros>,
     next_request: u64,
@@ -93,17 +104,20 @@ impl Process {
         pid: u32,
         role: Role,
         address: WorkerAddress,
+        home: Seat,
         around: &mut Around,
     ) -> Self {
+        let party = Party::Process(index);
         around
             .network
-            .listen(&address.endpoint, Party::Process(index));
+            .listen(&address.endpoint, party, home.machine);
         Self {
             index,
             pid,
             role,
             core: Core::new(address.clone(), index as u32 + 1),
             address,
+            home,
             job: JobId::default(),
             is_alive: true,
             is_welcome: false,
@@ -112,6 +126,9 @@ impl Process {
             peers: BTreeMap::new(),
             early: Vec::new(),
             ended: VecDeque::new(),
+            closed: BTreeSet::new(),
+            dead_nodes: DeadNodes::default(),
+            early_news: Vec::new(),
             is_flush_set: false,
             timer_at: None,
             next_request: 0,
@@ -191,19 +208,57 @@ impl Process {
             Message::StopActor(_) => self.actor_work.push_back(ActorWork::Stop),
             Message::WorkerDied(died) => {
                 self.unreachable.remove(&died.worker);
-                self.hear_out(died.worker, around);
-                self.core
-                    .on_node_message(Message::WorkerDied(died), around.now);
+                self.on_death(Some(died.worker), died.into(), around);
             }
             Message::LeaseLost(lost) => {
-                if let Some(worker) = self.core.worker_of_lease(&lost.lease) {
-                    self.hear_out(worker, around);
-                }
+                let worker = self.core.worker_of_lease(&lost.lease);
+                self.on_death(worker, lost.into(), around);
+            }
+            Message::NodeDied(died) => {
+                self.leave_node(&died.node, around);
+                self.on_ended(around);
                 self.core
-                    .on_node_message(Message::LeaseLost(lost), around.now);
+                    .on_node_message(Message::NodeDied(died), around.now);
             }
             other => self.core.on_node_message(other, around.now),
         }
+    }
+
+    /// The node says that a process is gone.
+    fn on_death(&mut self, worker: Option<WorkerId>, news: Message, around: &mut Around) {
+        if let Some(worker) = worker {
+            self.hear_out(worker, around);
+            if self.has_far_link(&worker) {
+                // What it said on another machine comes with the end of the link at the latest.
+                let wait = LAST_WORDS_WAIT + 1;
+                let process = self.index;
+                around.after(wait, Event::CoreTimer { process });
+                return self.early_news.push((worker, around.now, news));
+            }
+        }
+        self.core.on_node_message(news, around.now);
+    }
+
+    /// Believes the news of deaths of which `is_due` says so.
+    fn believe(&mut self, around: &Around, is_due: impl Fn(&WorkerId, Micros) -> bool) {
+        let news = std::mem::take(&mut self.early_news);
+        for (worker, since, message) in news {
+            if is_due(&worker, since) {
+                self.core.on_node_message(message, around.now);
+            } else {
+                self.early_news.push((worker, since, message));
+            }
+        }
+    }
+
+    fn on_peer_ended(&mut self, worker: WorkerId, around: &mut Around) {
+        if self.core.on_peer_closed(&worker) {
+            self.unreachable.entry(worker).or_insert(around.now);
+            let wait = limits::DEATH_CAUSE_WAIT.as_micros() as Micros;
+            let process = self.index;
+            around.after(wait + 1, Event::CoreTimer { process });
+        }
+        self.believe(around, |dead, _| *dead == worker);
     }
 
     /// What a dead process has sent comes before the news of its death.
@@ -212,14 +267,23 @@ impl Process {
             return;
         };
         let (its, ours) = (Party::Process(index), Party::Process(self.index));
+        // On another machine, no more than what has arrived.
+        let is_near = around.witness.homes[index] == self.home.daemon;
+        let until = if is_near { Micros::MAX } else { around.now };
         for socket in around.network.sockets_from(its, ours) {
-            self.read_until(socket, Micros::MAX, around);
+            self.read_until(socket, until, around);
         }
     }
 
     fn on_peer_message(&mut self, from: &WorkerAddress, message: Message, around: &mut Around) {
         if let Message::ConfirmBorrower(confirm) = &message {
             self.hear_out(confirm.registered.registrar, around);
+        }
+        if let Message::TaskReplied(replied) = &message
+            && let Some(process) = around.witness.processes.get(&from.worker).copied()
+        {
+            let task = replied.reply.task;
+            around.witness.answered(task, process, self.index);
         }
         self.core.on_peer_message(from, message, around.now);
         if self.blocked > 0 && !self.core.execution.is_empty() {
@@ -233,20 +297,13 @@ impl Process {
                 Ended::Node => {
                     self.is_node_gone = true;
                     around.witness.cut_off.insert(self.index);
+                    if !self.is_welcome {
+                        // It never got to know its job: `init` raises.
+                        self.program = None;
+                    }
                     self.core.on_node_gone();
                 }
-                Ended::Peer(worker) => {
-                    if self.core.on_peer_closed(&worker) {
-                        self.unreachable.entry(worker).or_insert(around.now);
-                        let wait = limits::DEATH_CAUSE_WAIT.as_micros() as Micros;
-                        around.after(
-                            wait + 1,
-                            Event::CoreTimer {
-                                process: self.index,
-                            },
-                        );
-                    }
-                }
+                Ended::Peer(worker) => self.on_peer_ended(worker, around),
             }
         }
     }
@@ -255,6 +312,8 @@ impl Process {
     pub fn on_time(&mut self, around: &mut Around) {
         self.core.on_time(around.now);
         self.give_up_unreachable(around.now);
+        let now = around.now;
+        self.believe(around, |_, since| now - since >= LAST_WORDS_WAIT);
         self.apply(around);
         let Some(deadline) = self.core.deadline() else {
             return;
@@ -340,7 +399,9 @@ impl Process {
                 self.has_words |= matches!(message, Message::AddBorrower(_));
                 let is_urgent = match &message {
                     Message::TaskReplied(_) => self.core.execution.is_empty(),
-                    Message::RemoveBorrower(_) | Message::AddBorrower(_) => false,
+                    Message::RemoveBorrower(_)
+                    | Message::AddBorrower(_)
+                    | Message::CopyAdded(_) => false,
                     _ => true,
                 };
                 self.send_to_peer(&to, &message, is_urgent, around);

@@ -9,7 +9,7 @@ use whipray_worker::cell::{ObjectCell, WaitSet, Waiter};
 
 use super::Process;
 use super::execution::Ending;
-use super::frame::{ActorRef, Frame, FrameKind, Handle, Stage, Then, Wait};
+use super::frame::{ActorRef, Frame, FrameKind, Handle, Sought, Stage, Then, Wait};
 use super::writing::content;
 use crate::agenda::Micros;
 use crate::around::Around;
@@ -152,8 +152,12 @@ impl Process {
             if let Some(object) = &argument.object {
                 if let Some(failure) = &value.failure {
                     around.witness.failed(*object, failure, self.index);
-                } else if value.shared.is_some() {
-                    shared.push(*object);
+                } else if let Some(location) = value.shared {
+                    shared.push(Sought {
+                        object: *object,
+                        location,
+                        owner: argument.owner.clone(),
+                    });
                 } else if !value.is_error {
                     check_data(object, value, around);
                 }
@@ -165,23 +169,35 @@ impl Process {
         if shared.is_empty() {
             return Flow::On;
         }
-        shared.sort_unstable();
-        shared.dedup();
+        shared.sort_unstable_by_key(|sought| sought.object);
+        shared.dedup_by_key(|sought| sought.object);
+        self.pin(frame, shared, Then::ReadArguments, around)
+    }
+
+    /// Asks the store for objects, which fetches those that are on other nodes.
+    fn pin(
+        &mut self,
+        frame: &mut Frame,
+        sought: Vec<Sought>,
+        then: impl FnOnce(Vec<Sought>) -> Then,
+        around: &mut Around,
+    ) -> Flow {
         let request = self.open_request();
-        let message = PinObjects {
+        let mut message = PinObjects {
             request,
-            objects: shared.clone(),
-            locations: Vec::new(),
-            owners: Vec::new(),
-            sizes: Vec::new(),
+            objects: sought.iter().map(|sought| sought.object).collect(),
+            ..PinObjects::default()
         };
-        self.ask(
-            frame,
-            message.into(),
-            request,
-            Then::ReadArguments(shared),
-            around,
-        )
+        let me = self.address.node;
+        if sought.iter().any(|sought| sought.location.node != me) {
+            for sought in &sought {
+                let owner = sought.owner.as_ref().unwrap_or(&self.address);
+                message.locations.push(sought.location.node);
+                message.owners.push(owner.worker);
+                message.sizes.push(sought.location.size_bytes);
+            }
+        }
+        self.ask(frame, message.into(), request, then(sought), around)
     }
 
     // ---- waiting
@@ -294,21 +310,13 @@ impl Process {
         if let Some(location) = value.shared
             && !is_own
         {
-            let request = self.open_request();
-            let message = PinObjects {
-                request,
-                objects: vec![object],
-                locations: Vec::new(),
-                owners: Vec::new(),
-                sizes: Vec::new(),
+            let sought = Sought {
+                object,
+                location,
+                owner: self.core.objects.owner(&object).cloned(),
             };
-            return self.ask(
-                frame,
-                message.into(),
-                request,
-                Then::ReadObject(handle, location),
-                around,
-            );
+            let then = |sought| Then::ReadObject(handle, sought);
+            return self.pin(frame, vec![sought], then, around);
         }
         if value.shared.is_none() {
             check_data(&object, &value, around);
@@ -339,13 +347,17 @@ impl Process {
                 frame.stage = Stage::Reads;
                 Flow::On
             }
-            (Then::ReadArguments(objects), Message::ObjectsPinned(pinned)) => {
-                self.pinned(frame, &objects, pinned, around);
-                if frame.views.len() < objects.len() {
+            (Then::ReadArguments(sought), Message::ObjectsPinned(pinned)) => {
+                let is_full = pinned.lost.iter().any(|lost| lost.is_full);
+                self.pinned(frame, &sought, pinned, around);
+                if is_full {
+                    return Flow::End(Ending::Raised);
+                }
+                if frame.views.len() < sought.len() {
                     let is_task = matches!(frame.kind, FrameKind::Task { .. });
                     let views = &frame.views;
-                    let lost = objects.iter().filter(|object| !views.contains(object));
-                    frame.lost = lost.copied().collect();
+                    let objects = sought.iter().map(|sought| sought.object);
+                    frame.lost = objects.filter(|object| !views.contains(object)).collect();
                     let ending = if is_task {
                         Ending::Lost
                     } else {
@@ -355,10 +367,14 @@ impl Process {
                 }
                 Flow::On
             }
-            (Then::ReadObject(handle, location), Message::ObjectsPinned(pinned)) => {
+            (Then::ReadObject(handle, sought), Message::ObjectsPinned(pinned)) => {
                 let object = handle.id();
+                if pinned.lost.iter().any(|lost| lost.is_full) {
+                    return Flow::Next;
+                }
                 if pinned.objects.is_empty() {
-                    around.witness.not_in_store(object, self.index);
+                    let location = sought[0].location;
+                    self.not_in_store(object, &pinned, around);
                     let told = pinned.lost.first();
                     let reason = told.map_or("", |lost| lost.reason.as_str());
                     self.core
@@ -368,7 +384,7 @@ impl Process {
                     let cells = vec![handle.cell.clone()];
                     return self.begin_wait(frame, cells, 1, timeout, Some(handle), around);
                 }
-                self.pinned(frame, &[object], pinned, around);
+                self.pinned(frame, &sought, pinned, around);
                 if let Some(value) = handle.cell.value()
                     && frame.views.contains(&object)
                 {
@@ -452,7 +468,7 @@ impl Process {
     fn pinned(
         &mut self,
         frame: &mut Frame,
-        objects: &[ObjectId],
+        sought: &[Sought],
         pinned: ObjectsPinned,
         around: &mut Around,
     ) {
@@ -460,11 +476,28 @@ impl Process {
             frame.views.push(found.object);
             let at = place(&found.path, found.offset);
             around.witness.reads(self.index, found.object, at);
-        }
-        for object in objects {
-            if !pinned.objects.iter().any(|found| found.object == *object) {
-                around.witness.not_in_store(*object, self.index);
+            let meant = sought.iter().find(|sought| sought.object == found.object);
+            if let Some(Sought {
+                location,
+                owner: Some(owner),
+                ..
+            }) = meant.filter(|_| found.is_new_copy)
+            {
+                self.core.on_fetched(found.object, owner, location);
             }
+        }
+        for Sought { object, .. } in sought {
+            if !pinned.objects.iter().any(|found| found.object == *object) {
+                self.not_in_store(*object, &pinned, around);
+            }
+        }
+        self.commit(around);
+    }
+
+    fn not_in_store(&self, object: ObjectId, pinned: &ObjectsPinned, around: &mut Around) {
+        let told = pinned.lost.iter().find(|lost| lost.object == object);
+        if told.is_none_or(|lost| !lost.is_full) {
+            around.witness.not_in_store(object, self.index);
         }
     }
 }

@@ -18,7 +18,7 @@ use whipray_worker::{ClassSlot, TaskTemplate};
 use super::Process;
 use super::execution::Ending;
 use super::frame::{ActorRef, Frame, Handle, Stage, Then};
-use super::groups::inside;
+use super::groups::{bound_to, strategy};
 use super::reading::{Flow, pick_of};
 use super::writing::{ROOM_TRIES, content};
 use crate::around::Around;
@@ -272,7 +272,9 @@ impl Process {
                 .insert("E".to_owned(), options.environment.to_string());
         }
         let group = options.group.and_then(|pick| pick_of(&frame.groups, pick));
-        class.strategy = group.map(|group| inside(*group));
+        let group = group.copied();
+        class.strategy = strategy(group, options.placement, around);
+        let bound_to = bound_to(class.strategy.as_deref());
         let mut template = template(plan, around);
         template.class = class;
         template.max_retries = options.max_retries;
@@ -282,7 +284,8 @@ impl Process {
         let record = TaskRecord {
             max_retries: options.max_retries,
             retries_exceptions: options.retries_exceptions,
-            group: group.copied(),
+            group,
+            bound_to,
             ..self.record(frame)
         };
         around.witness.tasks.insert(task, record);
@@ -341,6 +344,8 @@ impl Process {
             .group
             .and_then(|pick| pick_of(&frame.groups, pick))
             .copied();
+        let strategy = strategy(group, options.placement, around);
+        let bound_to = bound_to(strategy.as_deref());
         let spec = ActorSpec {
             actor,
             creation,
@@ -357,12 +362,13 @@ impl Process {
             max_restarts: options.max_restarts,
             max_task_retries: options.max_task_retries,
             max_concurrency: options.max_concurrency,
-            strategy: group.map(inside),
+            strategy,
             ..ActorSpec::default()
         };
         around.witness.created(actor, self.index, options.clone());
-        if let (Some(group), Some(record)) = (group, around.witness.actors.get_mut(&actor)) {
-            record.group = Some(group);
+        if let Some(record) = around.witness.actors.get_mut(&actor) {
+            record.group = group;
+            record.bound_to = bound_to;
         }
         let arguments = self.lower(frame, plan, passed, false);
         let request = self.open_request();

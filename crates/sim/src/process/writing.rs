@@ -12,7 +12,6 @@ use super::execution::Ending;
 use super::frame::{Frame, FrameKind, Handle, Stage, Then};
 use super::reading::{Flow, pick_of};
 use crate::around::Around;
-use crate::daemon::node_id;
 use crate::scenario::Size;
 use crate::witness::place;
 
@@ -46,7 +45,7 @@ impl Process {
         around: &mut Around,
     ) {
         let shared = Some(SharedLocation {
-            node: node_id(),
+            node: self.address.node,
             size_bytes,
             attempt: 0,
         });
@@ -137,7 +136,7 @@ impl Process {
         around.witness.writes(self.index, object, at, size_bytes);
         frame.written.push(object);
         let shared = Some(SharedLocation {
-            node: node_id(),
+            node: self.address.node,
             size_bytes,
             attempt: 0,
         });

@@ -1,5 +1,8 @@
 //! One simulated cluster from its start to its end.
 
+mod faults;
+mod nodes;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -8,10 +11,10 @@ use whipray_proto::{WorkerAddress, WorkerId};
 
 use crate::agenda::{Event, Micros, TemplateSays};
 use crate::around::Around;
-use crate::daemon::{Daemon, node_id};
+use crate::daemon::Daemon;
 use crate::network::Party;
 use crate::process::Process;
-use crate::scenario::{Fault, Scenario};
+use crate::scenario::Scenario;
 use crate::verdict;
 
 /// Virtual time after which programs must be through.
@@ -23,6 +26,9 @@ const QUIET_TIME: Micros = 30_000_000;
 /// Events after which something goes round in circles.
 const EVENTS_MOST: u64 = 300_000;
 
+/// How long a driver that finds no node waits until it tries again.
+const DRIVER_RETRY: Micros = 20_000;
+
 /// How a simulation ended.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -33,6 +39,12 @@ pub struct Outcome {
     pub frames: u64,
     pub tasks_begun: u64,
     pub values_read: u64,
+    /// Tasks that began on another node than their owner's.
+    pub tasks_far: u64,
+    /// Objects that were fetched from one node to another one.
+    pub transfers: u64,
+    /// Nodes that control gave up.
+    pub nodes_lost: u64,
     pub virtual_micros: Micros,
     pub failures_seen: BTreeMap<String, u64>,
 }
@@ -40,7 +52,10 @@ pub struct Outcome {
 /// The whole cluster.
 pub struct World {
     pub around: Around,
-    pub daemon: Daemon,
+    /// All daemons that there are or were; the first one is the head.
+    pub daemons: Vec<Daemon>,
+    /// For each machine the daemon that it has or had last.
+    machines: Vec<Option<usize>>,
     pub processes: Vec<Process>,
     pids: BTreeMap<u32, usize>,
     spoiled_starts: u32,
@@ -81,6 +96,9 @@ fn live_through(mut world: World) -> Outcome {
         frames: around.network.frames,
         tasks_begun: around.witness.tasks_begun,
         values_read: around.witness.values_read,
+        tasks_far: around.witness.tasks_far,
+        transfers: around.witness.transfers.len() as u64,
+        nodes_lost: around.witness.dead_daemons.len() as u64,
         virtual_micros: around.now,
         failures_seen: around.witness.failures_seen,
     }
@@ -89,7 +107,13 @@ fn live_through(mut world: World) -> Outcome {
 impl World {
     fn new(scenario: &Scenario, is_logged: bool) -> Self {
         let mut around = Around::new(Rc::new(scenario.clone()), is_logged);
-        let daemon = Daemon::new(&mut around);
+        let shapes = scenario.shapes();
+        let daemons = vec![Daemon::new(0, 0, &shapes[0], &mut around)];
+        let mut machines = vec![None; shapes.len()];
+        machines[0] = Some(0);
+        for (machine, shape) in shapes.iter().enumerate().skip(1) {
+            around.agenda.add(shape.at, Event::Join { machine });
+        }
         for (index, driver) in scenario.drivers.iter().enumerate() {
             around.agenda.add(driver.at, Event::Driver { index });
         }
@@ -98,7 +122,8 @@ impl World {
         }
         Self {
             around,
-            daemon,
+            daemons,
+            machines,
             processes: Vec::new(),
             pids: BTreeMap::new(),
             spoiled_starts: 0,
@@ -183,7 +208,7 @@ impl World {
             self.around.witness.violation(text);
         }
         let touched = self.happen(event);
-        if let Some(index) = touched {
+        if let Some(Party::Process(index)) = touched {
             self.reap(index);
             if self.processes[index].is_alive
                 && let Err(why) = self.processes[index].core.validate()
@@ -193,12 +218,15 @@ impl World {
                     .violation(format!("process {index}: {why}"));
             }
         }
-        // Only what the daemon has done can have changed its state.
-        if touched.is_none()
-            && let Err(why) = self.daemon.validate()
+        // Only what a daemon has done can have changed its state.
+        if let Some(Party::Daemon(index)) = touched
+            && let Err(why) = self.daemons[index].validate()
         {
-            self.around.witness.violation(format!("daemon: {why}"));
+            self.around
+                .witness
+                .violation(format!("daemon {index}: {why}"));
         }
+        self.end_daemons();
         self.watch_object();
         if self.events.is_multiple_of(8) && !self.around.witness.has_crashes {
             verdict::check_held(self);
@@ -224,48 +252,57 @@ impl World {
         }
     }
 
-    fn happen(&mut self, event: Event) -> Option<usize> {
+    /// Lets an event happen; whose it is.
+    fn happen(&mut self, event: Event) -> Option<Party> {
+        if let Some(daemon) = self.daemon_of(&event) {
+            if !self.daemons[daemon].is_alive {
+                self.around.streams.desert(daemon);
+                return None;
+            }
+            let thaw = self.daemons[daemon].frozen_until;
+            if thaw > self.around.now {
+                self.around.agenda.add(thaw, event);
+                return None;
+            }
+            self.happen_to(daemon, event);
+            return Some(Party::Daemon(daemon));
+        }
         let around = &mut self.around;
         match event {
-            Event::Readable { socket } => match around.network.party(socket) {
-                Some(Party::Process(index)) => {
-                    self.processes[index].on_readable(socket, around);
-                    return Some(index);
+            Event::Readable { socket } => {
+                let Some(Party::Process(index)) = around.network.party(socket) else {
+                    return None;
+                };
+                if let Some(open) = around.network.held_until(socket, around.now) {
+                    around.agenda.add(open, Event::Readable { socket });
+                    return None;
                 }
-                Some(Party::Daemon) => self.daemon.on_readable(socket, around),
-                None => {}
-            },
+                self.processes[index].on_readable(socket, around);
+                return Some(Party::Process(index));
+            }
             Event::Wake { process, frame } => {
                 self.processes[process].on_wake(frame, around);
-                return Some(process);
+                return Some(Party::Process(process));
             }
             Event::Flush { process } => {
                 self.processes[process].on_flush(around);
-                return Some(process);
+                return Some(Party::Process(process));
             }
             Event::CoreTimer { process } => {
                 self.processes[process].on_timer(around);
-                return Some(process);
+                return Some(Party::Process(process));
             }
-            Event::NodeTimer => self.daemon.on_timer(around),
-            Event::Fork { worker, template } => self.fork(worker, template),
+            Event::Fork {
+                daemon,
+                worker,
+                template,
+            } => self.fork(daemon, worker, template),
             Event::Start { process } => {
                 if self.spoiled_starts > 0 {
                     self.spoiled_starts -= 1;
                     self.end(process, 1 << 8);
                 } else if self.processes[process].is_alive {
                     self.processes[process].connect(around);
-                }
-            }
-            Event::TemplateSays { says, template } => {
-                if template == self.daemon.template {
-                    self.daemon.on_template_says(says, around);
-                }
-            }
-            Event::Disk { job, blocks } => self.daemon.on_disk(job, blocks, &mut self.around),
-            Event::TemplateGone { template } => {
-                if template == self.daemon.template {
-                    self.daemon.on_template_gone(around);
                 }
             }
             Event::Signal { pid, signal } => {
@@ -275,47 +312,164 @@ impl World {
             }
             Event::Driver { index } => self.start_driver(index),
             Event::Fault { index } => self.fault(index),
+            Event::Join { machine } => self.join(machine),
+            Event::Wanted {
+                daemon,
+                by,
+                pull,
+                object,
+            } => return self.wanted(daemon, by, pull, object),
+            Event::GiveUp { one, other } => {
+                let (now, agenda) = (around.now, &mut around.agenda);
+                if around.network.cut_until(one, other, now).is_some()
+                    || around.network.cut_until(other, one, now).is_some()
+                {
+                    around.network.give_up_between(one, other, now, agenda);
+                }
+            }
+            _ => {}
         }
         None
     }
 
+    /// The daemon that an event happens to.
+    fn daemon_of(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::Readable { socket } => match self.around.network.party(*socket) {
+                Some(Party::Daemon(daemon)) => Some(daemon),
+                _ => None,
+            },
+            Event::NodeTimer { daemon }
+            | Event::TemplateSays { daemon, .. }
+            | Event::TemplateGone { daemon, .. }
+            | Event::Disk { daemon, .. }
+            | Event::JoinDue { daemon }
+            | Event::Refused { daemon }
+            | Event::Beat { daemon }
+            | Event::Answered { daemon }
+            | Event::Sent { daemon, .. }
+            | Event::Pulled { daemon, .. }
+            | Event::Stalled { daemon, .. } => Some(*daemon),
+            Event::Stream { to, .. } => Some(*to),
+            // Those are of the head.
+            Event::StreamBroken { .. } | Event::Heard { .. } => Some(0),
+            _ => None,
+        }
+    }
+
+    fn happen_to(&mut self, number: usize, event: Event) {
+        let around = &mut self.around;
+        let machine = self.daemons[number].machine;
+        // What one machine is to see of another one, it sees once the way is open.
+        let from = match &event {
+            Event::Stream { from, .. } => Some(*from),
+            Event::StreamBroken { daemon } => Some(*daemon),
+            Event::Pulled { from, .. } => Some(*from),
+            Event::Refused { .. } => Some(0),
+            _ => None,
+        };
+        let from = from.map(|daemon| self.daemons[daemon].machine);
+        let open = from.and_then(|from| around.network.cut_until(from, machine, around.now));
+        if let Some(open) = open {
+            match event {
+                Event::Stream { from, to } => {
+                    let random = &mut around.random;
+                    let pause = |most| random.duration(most);
+                    around
+                        .streams
+                        .wait(from, to, open, pause, &mut around.agenda);
+                }
+                event => around.agenda.add(open, event),
+            }
+            return;
+        }
+        let is_current = |daemons: &[Daemon], template: u64| template == daemons[number].template;
+        match event {
+            Event::Readable { socket } => self.daemons[number].on_readable(socket, around),
+            Event::NodeTimer { .. } => self.daemons[number].on_timer(around),
+            Event::TemplateSays { says, template, .. } => {
+                if is_current(&self.daemons, template) {
+                    self.daemons[number].on_template_says(says, around);
+                }
+            }
+            Event::Disk { job, blocks, .. } => self.daemons[number].on_disk(job, blocks, around),
+            Event::TemplateGone { template, .. } => {
+                if is_current(&self.daemons, template) {
+                    self.daemons[number].on_template_gone(around);
+                }
+            }
+            Event::Stream { from, .. } => self.daemons[number].on_stream(from, around),
+            Event::StreamBroken { daemon } => self.daemons[number].on_stream_broken(daemon, around),
+            Event::Heard { daemon } => {
+                let (seat, node) = (self.daemons[daemon].seat(), self.daemons[daemon].id);
+                self.daemons[number].on_heard(seat, node, around);
+            }
+            Event::Beat { .. } => self.daemons[number].on_beat(around),
+            Event::Answered { .. } => self.daemons[number].on_answered(around),
+            Event::Refused { .. } => self.daemons[number].on_refused(),
+            Event::JoinDue { .. } => self.daemons[number].on_join_due(),
+            Event::Sent { ask, .. } => self.daemons[number].on_sent(ask, around),
+            Event::Pulled { pull, outcome, .. } => {
+                self.daemons[number].on_pulled(pull, outcome, around);
+            }
+            Event::Stalled { pull, .. } => {
+                let reason = "nothing has come for long".to_owned();
+                self.daemons[number].on_pulled(pull, Err(reason), around);
+            }
+            _ => {}
+        }
+    }
+
     // ---- processes
 
-    fn add(&mut self, role: Role, worker: WorkerId) -> usize {
+    fn add(&mut self, daemon: usize, role: Role, worker: WorkerId) -> usize {
         let index = self.processes.len();
         let pid = 1000 + index as u32;
+        let of = &self.daemons[daemon];
         let address = WorkerAddress {
             worker,
-            node: node_id(),
+            node: of.id,
             endpoint: format!("unix:@sim/{index}"),
-            node_endpoint: String::new(),
+            node_endpoint: of.far_endpoint(&self.around),
         };
+        let seat = of.seat();
         self.around.witness.processes.insert(worker, index);
-        let process = Process::new(index, pid, role, address, &mut self.around);
+        self.around.witness.homes.push(daemon);
+        let process = Process::new(index, pid, role, address, seat, &mut self.around);
         self.processes.push(process);
         self.pids.insert(pid, index);
         index
     }
 
-    fn fork(&mut self, worker: WorkerId, template: u64) {
-        if template != self.daemon.template || self.daemon.is_template_dead {
+    fn fork(&mut self, daemon: usize, worker: WorkerId, template: u64) {
+        let of = &self.daemons[daemon];
+        if template != of.template || of.is_template_dead || !of.is_alive {
             return;
         }
-        let process = self.add(Role::Worker, worker);
+        let process = self.add(daemon, Role::Worker, worker);
         let pid = self.processes[process].pid;
         self.around
-            .note(|| format!("process {process} is forked (pid {pid})"));
-        self.daemon
+            .note(|| format!("process {process} is forked (pid {pid}) by daemon {daemon}"));
+        self.daemons[daemon]
             .template_says(TemplateSays::Spawned { worker, pid }, &mut self.around);
         let delay = self.around.random.duration(20_000);
         self.around.after(delay, Event::Start { process });
     }
 
     fn start_driver(&mut self, index: usize) {
+        let scenario = self.around.scenario.clone();
+        let Some(driver) = scenario.drivers.get(index) else {
+            return;
+        };
+        let machine = driver.machine as usize % self.machines.len();
+        let Some(daemon) = self.daemon_on(machine) else {
+            // The user tries again once the node is up.
+            return self.around.after(DRIVER_RETRY, Event::Driver { index });
+        };
         self.drivers_to_come -= 1;
         let worker = WorkerId::from_array(self.around.random.bytes());
-        let process = self.add(Role::Driver, worker);
-        self.processes[process].program = self.around.scenario.drivers.get(index).map(|it| it.plan);
+        let process = self.add(daemon, Role::Driver, worker);
+        self.processes[process].program = Some(driver.plan);
         self.processes[process].connect(&mut self.around);
     }
 
@@ -336,7 +490,7 @@ impl World {
         };
         process.is_alive = false;
         process.frames.clear();
-        let (pid, role) = (process.pid, process.role);
+        let (pid, role, home) = (process.pid, process.role, process.home.daemon);
         // What it still knew is lost with it, even where it left in order.
         let knew_nothing = process.core.objects.is_empty() && process.core.tasks.tasks.is_empty();
         let around = &mut self.around;
@@ -347,59 +501,9 @@ impl World {
             .network
             .party_gone(Party::Process(index), around.now, &mut around.agenda);
         self.pids.remove(&pid);
-        if role == Role::Worker && !self.daemon.is_template_dead {
-            self.daemon
-                .template_says(TemplateSays::Exited { pid, status }, around);
+        let daemon = &mut self.daemons[home];
+        if role == Role::Worker && !daemon.is_template_dead {
+            daemon.template_says(TemplateSays::Exited { pid, status }, around);
         }
-    }
-
-    // ---- faults
-
-    fn fault(&mut self, index: usize) {
-        self.faults_to_come -= 1;
-        let scenario = self.around.scenario.clone();
-        let Some((_, fault)) = scenario.faults.get(index) else {
-            return;
-        };
-        self.around.note(|| format!("fault: {fault:?}"));
-        match fault {
-            Fault::KillWorker { pick, signal } => {
-                let workers = self.living_workers();
-                if !workers.is_empty() {
-                    self.end(workers[*pick as usize % workers.len()], *signal);
-                }
-            }
-            Fault::KillTemplate => {
-                if self.daemon.is_template_dead {
-                    return;
-                }
-                self.daemon.is_template_dead = true;
-                for worker in self.living_workers() {
-                    self.end(worker, 9);
-                }
-                let delay = self.around.random.duration(10_000);
-                let template = self.daemon.template;
-                self.around.after(delay, Event::TemplateGone { template });
-            }
-            Fault::SpoilStart => self.spoiled_starts += 1,
-            Fault::Cut { pick } => {
-                let around = &mut self.around;
-                let links = around.network.between_processes();
-                if !links.is_empty() {
-                    let link = links[*pick as usize % links.len()];
-                    around.note(|| format!("connection {link} is cut"));
-                    around.network.cut(link, around.now, &mut around.agenda);
-                }
-            }
-        }
-    }
-
-    fn living_workers(&self) -> Vec<usize> {
-        let is_worker = |process: &&Process| process.is_alive && process.role == Role::Worker;
-        self.processes
-            .iter()
-            .filter(is_worker)
-            .map(|process| process.index)
-            .collect()
     }
 }

@@ -1,24 +1,29 @@
-//! The daemon of the one node: node core and control core with what their shell does for them,
-//! and the template process that forks workers.
+//! A daemon: the node core, and on the head control, with what their shell does for them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod disk;
+mod nodes;
+mod template;
+mod transfers;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use whipray_control::core::{Control, Effect as ControlEffect};
 use whipray_control::storage::{MemoryStorage, Storage, Table};
-use whipray_node::core::{ClientId, Config, Effect, Exit, Node};
+use whipray_node::core::{ClientId, Config, Effect, Node};
 use whipray_proto::link::{ControlSays, NodeSays};
 use whipray_proto::messages::cluster::{LogsFlushed, NodeStatus, PendingDemand};
+use whipray_proto::messages::session::NodeEnds;
 use whipray_proto::resources::{CPU, GPU};
 use whipray_proto::{Message, NodeId, Resources, WorkerId};
-use whipray_store::core::{DiskError, DiskJob, FilePlace, SpillSettings};
+use whipray_store::core::{DiskJob, SpillSettings};
 
-use crate::agenda::{Event, TemplateSays};
-use crate::around::{Around, NODE_ENDPOINT};
+use crate::agenda::{Event, Micros};
+use crate::around::{Around, node_endpoint};
 use crate::grants::Grants;
-use crate::network::{Party, Socket, encode};
-use crate::witness::{Block, place};
+use crate::network::{Machine, Party, Socket, encode};
+use crate::scenario::NodeShape;
+use crate::streams::Seat;
 
 /// Few objects to a file, so that files come and go.
 const SPILLING: SpillSettings = SpillSettings {
@@ -27,16 +32,23 @@ const SPILLING: SpillSettings = SpillSettings {
     jobs: 2,
 };
 
+/// Which byte the id of the first node is made of.
+const FIRST_ID: u8 = 7;
+
 struct Peer {
     socket: Socket,
     is_known: bool,
     output: Vec<Bytes>,
 }
 
-/// Node and control, composed as the product composes them.
+/// A node, with control where it is the head, composed as the product composes them.
 pub struct Daemon {
+    pub number: usize,
+    pub machine: Machine,
+    pub id: NodeId,
+    pub cpus: u32,
     node: Node,
-    control: Control,
+    control: Option<Control>,
     pub storage: MemoryStorage,
     peers: BTreeMap<ClientId, Peer>,
     by_socket: BTreeMap<Socket, ClientId>,
@@ -49,34 +61,80 @@ pub struct Daemon {
     template_latest: u64,
     timer_at: Option<u64>,
     report: Option<(NodeStatus, Vec<PendingDemand>)>,
+    pub is_alive: bool,
+    /// Nothing of it runs until then.
+    pub frozen_until: Micros,
+    /// How far its clock is ahead of all others.
+    pub clock_ahead: Micros,
+    /// Control has spoken to it.
+    pub is_joined: bool,
+    /// Where it knows how to reach which node.
+    known: BTreeSet<NodeId>,
+    /// What waits until it is known where the other node is.
+    held: BTreeMap<NodeId, Vec<Message>>,
+    /// Nodes that are no more: nothing is sent there, and nothing taken from there.
+    dead: BTreeSet<NodeId>,
+    /// When the head last answered a heartbeat, by the clock of the daemon.
+    answered_at: Micros,
+    pub transfers: transfers::Transfers,
+    /// Why it is about to end.
+    pub end: Option<String>,
 }
 
-/// The id of the only node.
-pub fn node_id() -> NodeId {
-    NodeId::from_array([7; 28])
+/// Where a daemon is reached from other machines, if there are any.
+fn far_endpoint(daemon: usize, around: &Around) -> String {
+    if around.scenario.nodes.is_empty() {
+        return String::new();
+    }
+    format!("tcp:10.0.{}.{}:6379", daemon / 250, daemon % 250 + 1)
+}
+
+/// The id of the node of a daemon.
+fn node_id(daemon: usize) -> NodeId {
+    NodeId::from_array([FIRST_ID.wrapping_add(daemon as u8); 28])
 }
 
 impl Daemon {
-    pub fn new(around: &mut Around) -> Self {
-        let scenario = &around.scenario;
+    /// The daemon of this number on a machine: the first one is the head.
+    pub fn new(number: usize, machine: Machine, shape: &NodeShape, around: &mut Around) -> Self {
         let resources = Resources::none()
-            .with(CPU, f64::from(scenario.cpus))
-            .with(GPU, f64::from(scenario.gpus))
-            .with("gold", f64::from(scenario.gold));
+            .with(CPU, f64::from(shape.cpus))
+            .with(GPU, f64::from(shape.gpus))
+            .with("gold", f64::from(shape.gold));
+        let (id, is_head) = (node_id(number), number == 0);
         let config = Config {
-            node: node_id(),
-            node_ip: "10.0.0.1".to_owned(),
-            endpoint: NODE_ENDPOINT.to_owned(),
+            node: id,
+            node_ip: format!("10.0.0.{}", machine + 1),
+            endpoint: node_endpoint(number),
+            node_endpoint: far_endpoint(number, around),
             resources: resources.clone(),
-            arena_bytes: scenario.arena_bytes,
-            spilling: scenario.spills.then_some(SPILLING),
-            is_head: true,
+            arena_bytes: shape.arena_bytes,
+            spilling: around.scenario.spills.then_some(SPILLING),
+            is_head,
             ..Config::default()
         };
-        around.network.listen(NODE_ENDPOINT, Party::Daemon);
+        let party = Party::Daemon(number);
+        around
+            .network
+            .listen(&node_endpoint(number), party, machine);
+        around.witness.node_of_daemon.push(id);
+        if is_head {
+            around.witness.nodes.push(id);
+        }
+        around.streams.add(
+            id,
+            Seat {
+                daemon: number,
+                machine,
+            },
+        );
         let mut daemon = Self {
+            number,
+            machine,
+            id,
+            cpus: shape.cpus,
             node: Node::new(config),
-            control: Control::new("sim", "sim"),
+            control: is_head.then(|| Control::new("sim", "sim")),
             storage: MemoryStorage::default(),
             peers: BTreeMap::new(),
             by_socket: BTreeMap::new(),
@@ -87,10 +145,43 @@ impl Daemon {
             template_latest: 0,
             timer_at: None,
             report: None,
+            is_alive: true,
+            frozen_until: 0,
+            clock_ahead: 0,
+            is_joined: is_head,
+            known: BTreeSet::new(),
+            held: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            answered_at: around.now,
+            transfers: transfers::Transfers::default(),
+            end: None,
         };
         daemon.node.on_start();
+        daemon.begin_membership(around);
         daemon.settle(around);
         daemon
+    }
+
+    /// Where it is reached from other machines, if there are any.
+    pub fn far_endpoint(&self, around: &Around) -> String {
+        far_endpoint(self.number, around)
+    }
+
+    fn is_head(&self) -> bool {
+        self.control.is_some()
+    }
+
+    /// The time on its clock.
+    fn now(&self, around: &Around) -> Micros {
+        around.now + self.clock_ahead
+    }
+
+    fn note(&self, around: &mut Around, line: impl FnOnce() -> String) {
+        let number = self.number;
+        around.note(|| match number {
+            0 => line(),
+            _ => format!("[{number}] {}", line()),
+        });
     }
 
     /// Something arrived from a client.
@@ -114,7 +205,8 @@ impl Daemon {
             };
             if peer.is_known {
                 self.observe(client, &message, around);
-                self.node.on_message(client, message, around.now);
+                let now = self.now(around);
+                self.node.on_message(client, message, now);
             } else {
                 self.greet(client, message, around);
             }
@@ -154,18 +246,26 @@ impl Daemon {
         if let Some(peer) = self.peers.get_mut(&client) {
             peer.is_known = true;
         }
-        around.note(|| format!("node < client {client}: Hello of {}", short(&hello.worker)));
+        self.note(around, || {
+            format!("node < client {client}: Hello of {}", short(&hello.worker))
+        });
         self.grants.connected(client, hello.worker);
-        self.node.on_hello(client, hello, around.now);
+        let now = self.now(around);
+        self.node.on_hello(client, hello, now);
     }
 
     fn observe(&mut self, client: ClientId, message: &Message, around: &mut Around) {
-        around.note(|| format!("node < client {client}: {message:?}"));
+        self.note(around, || format!("node < client {client}: {message:?}"));
         match message {
-            Message::LeaseReturn(returned) => self.grants.returned(&returned.lease),
             Message::WorkerBlocked(_) => self.grants.blocked(client, true),
             Message::WorkerUnblocked(_) => self.grants.blocked(client, false),
-            _ => {}
+            _ => self.observe_return(message),
+        }
+    }
+
+    fn observe_return(&mut self, message: &Message) {
+        if let Message::LeaseReturn(returned) = message {
+            self.grants.returned(&returned.lease);
         }
     }
 
@@ -176,8 +276,9 @@ impl Daemon {
             around
                 .network
                 .close(peer.socket, around.now, &mut around.agenda);
-            around.note(|| format!("node: client {client} is gone"));
-            self.node.on_client_gone(client, around.now);
+            self.note(around, || format!("node: client {client} is gone"));
+            let now = self.now(around);
+            self.node.on_client_gone(client, now);
         }
     }
 
@@ -185,22 +286,30 @@ impl Daemon {
 
     /// What is due, and when the next thing is.
     pub fn on_time(&mut self, around: &mut Around) {
-        if self
-            .node
-            .next_deadline()
-            .is_some_and(|deadline| deadline <= around.now)
-        {
-            self.node.on_time(around.now);
+        let now = self.now(around);
+        if self.node.next_deadline().is_some_and(|due| due <= now) {
+            self.node.on_time(now);
             self.settle(around);
         }
-        let Some(deadline) = self.node.next_deadline() else {
+        if let Some(control) = &mut self.control
+            && control.next_deadline().is_some_and(|due| due <= now)
+        {
+            control.set_time(now);
+            control.on_time();
+            self.settle(around);
+        }
+        let of_control = self.control.as_ref().and_then(Control::next_deadline);
+        let deadlines = [self.node.next_deadline(), of_control];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else {
             return;
         };
+        let deadline = deadline.saturating_sub(self.clock_ahead);
         let is_set = self.timer_at.is_some_and(|at| at <= deadline);
         if !is_set {
             let at = deadline.max(around.now + 1);
             self.timer_at = Some(at);
-            around.agenda.add(at, Event::NodeTimer);
+            let daemon = self.number;
+            around.agenda.add(at, Event::NodeTimer { daemon });
         }
     }
 
@@ -210,6 +319,12 @@ impl Daemon {
             return;
         }
         self.timer_at = None;
+        self.on_time(around);
+        self.flush(around);
+    }
+
+    fn end_turn(&mut self, around: &mut Around) {
+        self.settle(around);
         self.on_time(around);
         self.flush(around);
     }
@@ -225,20 +340,14 @@ impl Daemon {
                 self.carry_out(effect, around);
             }
             let mut says = Vec::new();
-            self.control.take_effects(&mut says);
+            if let Some(control) = &mut self.control {
+                control.take_effects(&mut says);
+            }
             for effect in says {
                 is_silent = false;
                 match effect {
                     ControlEffect::Keep(write) => self.storage.write(write),
-                    ControlEffect::Say { says: said, .. } => {
-                        around.note(|| format!("control > node: {said:?}"));
-                        if let ControlSays::KillActor { actor, .. } = &said
-                            && let Some(record) = around.witness.actors.get_mut(actor)
-                        {
-                            record.is_ended = true;
-                        }
-                        self.node.on_control(said, around.now);
-                    }
+                    ControlEffect::Say { node, says } => self.say(node, says, around),
                 }
             }
             if is_silent {
@@ -250,10 +359,10 @@ impl Daemon {
     fn carry_out(&mut self, effect: Effect, around: &mut Around) {
         match effect {
             Effect::Send { client, message } => self.queue(client, message, around),
-            Effect::ToNode { .. } => {
-                around
-                    .witness
-                    .violation("the only node speaks to another one".to_owned());
+            Effect::ToNode { node, message } => {
+                self.note(around, || format!("node > node {}: {message:?}", nodes::first(&node)));
+                self.observe_grant(&message, around);
+                self.send_to(node, message, around);
             }
             Effect::Welcome { client, welcome } => self.queue(client, (*welcome).into(), around),
             Effect::Close { client } => {
@@ -271,123 +380,57 @@ impl Daemon {
             }) => {
                 self.report = Some((*node, demands));
             }
-            Effect::TellControl(says) => {
-                if let NodeSays::ActorEnded { actor, .. } = &says {
-                    around.witness.life_ended(actor);
-                }
-                around.note(|| format!("node > control: {says:?}"));
-                self.control.on_node(node_id(), says);
-            }
+            Effect::TellControl(says) => self.tell_control(says, around),
             Effect::SpawnWorker { worker, .. } => self.spawn(worker, around),
             Effect::KillProcess { pid } => {
-                around.note(|| format!("node kills {pid}"));
+                self.note(around, || format!("node kills {pid}"));
                 let delay = around.random.duration(100);
                 around.after(delay, Event::Signal { pid, signal: 9 });
             }
             Effect::FlushLogs { client, request } => {
                 self.queue(client, LogsFlushed { request }.into(), around);
             }
+            Effect::Pull { pull, .. } => self.start_pull(pull, around),
+            Effect::CancelPull { pull } => self.cancel_pull(pull, around),
+            Effect::Serve { ask, outcome } => self.serve(ask, outcome, around),
+            Effect::EndTransfers { node } => self.end_transfers(node, around),
+            Effect::Fence { reason } => {
+                self.end.get_or_insert(reason);
+            }
             // The monitor is off here: there is no machine whose memory could end.
             Effect::ReadMemory { .. }
             | Effect::ShutDown { .. }
-            // Control gives nobody up here.
-            | Effect::Fence { .. }
             | Effect::ProvideMemory(_)
-            | Effect::Pull { .. }
-            | Effect::CancelPull { .. }
-            | Effect::Serve { .. }
-            | Effect::EndTransfers { .. }
             // No process here has metrics.
             | Effect::OpenMetricsDoor
             | Effect::MetricsRead { .. }
             | Effect::Disk(DiskJob::Remove { .. }) => {}
-            Effect::Disk(job) => {
-                let blocks = match &job {
-                    DiskJob::Write { pieces, .. } => pieces
-                        .iter()
-                        .map(|piece| around.witness.block(piece.arena_offset))
-                        .collect(),
-                    _ => Vec::new(),
-                };
-                let delay = around.random.duration(50_000);
-                around.after(delay, Event::Disk { job, blocks });
-            }
+            Effect::Disk(job) => self.start_disk(job, around),
         }
-    }
-
-    /// The disk has done what it was asked for, or has not: now and then it is full, or a bucket
-    /// does not answer.
-    pub fn on_disk(&mut self, job: DiskJob, blocks: Vec<Option<Block>>, around: &mut Around) {
-        let (DiskJob::Write { file, .. }
-        | DiskJob::Reserve { file, .. }
-        | DiskJob::Fetch { file, .. }) = job
-        else {
-            return;
-        };
-        let address: Arc<str> = file.to_string().into();
-        let in_bucket = matches!(job, DiskJob::Write { .. }) && file % 2 == 0;
-        let failing = match job {
-            // What is lost excuses much.
-            DiskJob::Fetch { .. } => 1,
-            _ => 5,
-        };
-        let outcome = if around.random.percent(failing) {
-            Err(DiskError::Full("the disk is full".to_owned()))
-        } else if in_bucket {
-            Ok(FilePlace::Bucket(address.clone()))
-        } else {
-            Ok(FilePlace::Folder(address.clone()))
-        };
-        match &job {
-            DiskJob::Write { pieces, .. } if outcome.is_ok() => {
-                for (piece, block) in pieces.iter().zip(blocks) {
-                    let now = around.witness.block(piece.arena_offset);
-                    if now != block {
-                        around.witness.violation(format!(
-                            "W-5: {block:?} was overwritten by {now:?} while it went to disk"
-                        ));
-                    }
-                    if let Some(block) = block {
-                        around
-                            .witness
-                            .copied(place(&address, piece.file_offset), block);
-                    }
-                }
-            }
-            DiskJob::Fetch { from, offset, .. } if outcome.is_ok() => {
-                around
-                    .witness
-                    .fetched(place(from, *offset), place(&address, 0));
-            }
-            DiskJob::Fetch { from, offset, .. } => {
-                around.witness.not_fetched(place(from, *offset));
-            }
-            _ => {}
-        }
-        around.note(|| format!("disk: {job:?}: {outcome:?}"));
-        self.node.on_disk(file, outcome, around.now);
-        self.settle(around);
-        self.on_time(around);
-        self.flush(around);
     }
 
     fn queue(&mut self, client: ClientId, message: Message, around: &mut Around) {
-        around.note(|| format!("node > client {client}: {message:?}"));
+        self.note(around, || format!("node > client {client}: {message:?}"));
         match &message {
-            Message::LeaseGranted(granted) => {
-                if let Err(why) = self.grants.granted(granted) {
-                    around.witness.violation(why);
-                }
-            }
             Message::StartActor(start) => {
                 if let Err(why) = self.grants.actor_started(client, start) {
                     around.witness.violation(why);
                 }
             }
-            _ => {}
+            _ => self.observe_grant(&message, around),
         }
         if let Some(peer) = self.peers.get_mut(&client) {
             peer.output.push(encode(&message));
+        }
+    }
+
+    /// A worker of this node is granted to someone; those of others are their business.
+    fn observe_grant(&mut self, message: &Message, around: &mut Around) {
+        if let Message::LeaseGranted(granted) = message
+            && granted.worker.node == self.id
+            && let Err(why) = self.grants.granted(granted)
+        {
+            around.witness.violation(why);
         }
     }
 
@@ -409,66 +452,14 @@ impl Daemon {
         }
     }
 
-    // ---- the template
-
-    fn spawn(&mut self, worker: WorkerId, around: &mut Around) {
-        let delay = around.random.duration(20_000);
-        let template = self.template;
-        around.after(delay, Event::Fork { worker, template });
-    }
-
-    /// The template says something: later, and in the order in which it says it.
-    pub fn template_says(&mut self, says: TemplateSays, around: &mut Around) {
-        let delay = around.random.duration(10_000);
-        self.template_latest = self.template_latest.max(around.now + delay);
-        let template = self.template;
-        around
-            .agenda
-            .add(self.template_latest, Event::TemplateSays { says, template });
-    }
-
-    /// A word of the template has arrived.
-    pub fn on_template_says(&mut self, says: TemplateSays, around: &mut Around) {
-        around.note(|| format!("template > node: {says:?}"));
-        match says {
-            TemplateSays::Spawned { worker, pid } => {
-                self.node.on_spawned(worker, pid);
-            }
-            TemplateSays::Exited { pid, status } => {
-                let client = self
-                    .node
-                    .worker_with_pid(pid)
-                    .and_then(|(_, client)| client);
-                if let Some(client) = client
-                    && let Some(peer) = self.peers.get(&client)
-                {
-                    let socket = peer.socket;
-                    self.read(socket, u64::MAX, around);
-                }
-                if let Some((worker, _)) = self.node.worker_with_pid(pid) {
-                    self.grants.worker_gone(&worker);
-                }
-                let exit = Exit::Status {
-                    status,
-                    is_out_of_memory: false,
-                };
-                self.node.on_exited(pid, exit, Vec::new(), around.now);
-            }
+    /// The last words to those who are still there.
+    pub fn say_last(&mut self, reason: &str, around: &mut Around) {
+        let ends = Message::from(NodeEnds {
+            reason: reason.to_owned(),
+        });
+        for peer in self.peers.values_mut() {
+            peer.output.push(encode(&ends));
         }
-        self.settle(around);
-        self.on_time(around);
-        self.flush(around);
-    }
-
-    /// The template is gone; a new one is started with the next worker.
-    pub fn on_template_gone(&mut self, around: &mut Around) {
-        around.note(|| "template is gone".to_owned());
-        self.template += 1;
-        self.is_template_dead = false;
-        self.grants.all_workers_gone();
-        self.node.on_template_gone(Vec::new(), around.now);
-        self.settle(around);
-        self.on_time(around);
         self.flush(around);
     }
 
@@ -480,13 +471,14 @@ impl Daemon {
     /// The one that does not hold, and where.
     pub fn validate(&self) -> Result<(), String> {
         self.node.validate()?;
-        self.control.validate()
+        self.control.as_ref().map_or(Ok(()), Control::validate)
     }
 
     /// What the node says about itself, and the demand that it does not serve.
     pub fn ask(&mut self, around: &mut Around) -> (NodeStatus, Vec<PendingDemand>) {
+        let now = self.now(around);
         self.node
-            .on_control(ControlSays::Report { request: 0 }, around.now);
+            .on_control(ControlSays::Report { request: 0 }, now);
         self.settle(around);
         self.report.take().unwrap_or_default()
     }
