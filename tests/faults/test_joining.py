@@ -159,7 +159,7 @@ def test_the_head_cannot_reach_the_node(machines):
     assert done.returncode == 1, done.stdout
     (line,) = done.stderr.strip().splitlines()
     assert "127.0.0.1" in line and "--node-ip-address" in line
-    assert not cluster[1].host.processes()
+    until(lambda: not cluster[1].host.processes(), "nothing is left of the node")
 
 
 def test_joins_after_all(head, place):
