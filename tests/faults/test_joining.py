@@ -77,8 +77,16 @@ def test_a_token_file_that_is_not_there(head, refused, place):
     assert str(place / "nowhere") in line
 
 
-def test_another_python(head, refused, place):
+def test_another_python(head, drivers, place):
     """Values are written by one Python and read by another: both must be of one version."""
+    # The head knows its own version as soon as it can run something.
+    drivers.run(
+        f"""
+        import whipray as ray
+        ray.init(address={head!r}, log_to_driver=False)
+        assert ray.get(ray.remote(lambda: 1).remote(), timeout=60) == 1
+        """
+    )
     other = place / "python"
     version = f"{sys.version_info[0]}.{sys.version_info[1] + 1}"
     other.write_text(f'#!/bin/sh\necho "{version}"\n')

@@ -102,7 +102,15 @@ impl Session {
             is_detached: self.is_detached,
         };
         let text = serde_json::to_vec(&node)?;
-        write_private(&self.directory.join(session_files::NODE_FILE), &text)?;
+        // A daemon that joins again has said before where it was.
+        let path = self.directory.join(session_files::NODE_FILE);
+        let fresh = path.with_extension("fresh");
+        let _ = fs::remove_file(&fresh);
+        write_private(&fresh, &text)?;
+        fs::rename(&fresh, &path).map_err(|error| StartError::SessionFile {
+            path: path.display().to_string(),
+            error,
+        })?;
         // A program that looks for any cluster finds the head, where that is on this machine, too.
         let has_better = self.is_joined
             && session_files::read_current_cluster().is_some_and(|current| {
@@ -273,6 +281,24 @@ mod tests {
         assert_eq!(session.token().len(), 64);
         let latest = fs::read_link(folder.path().join("deep").join("session_latest"))?;
         assert_eq!(latest, session.directory());
+        Ok(())
+    }
+
+    #[test]
+    fn a_daemon_that_joins_again_says_anew_where_it_is() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let options = DaemonOptions {
+            temp_dir: Some(folder.path().display().to_string()),
+            ..DaemonOptions::default()
+        };
+        let session = Session::create(&options)?;
+        for endpoint in ["unix:@first", "unix:@second"] {
+            session.publish(endpoint, None, "10.0.0.1:6379", "10.0.0.2")?;
+            let node = session_files::read_node_file(session.directory());
+            assert_eq!(node.map(|node| node.endpoint).as_deref(), Some(endpoint));
+        }
+        let path = session.directory().join(session_files::NODE_FILE);
+        assert_eq!(fs::metadata(path)?.permissions().mode() & 0o777, 0o600);
         Ok(())
     }
 
