@@ -48,6 +48,10 @@ pub const WORKER_START: Duration = Duration::from_secs(60);
 /// How long a peer waits for the node's word on why a worker died before it reports without it.
 pub const DEATH_CAUSE_WAIT: Duration = Duration::from_secs(5);
 
+/// The same for a worker of another node, whose machine may be about to be given up: longer than
+/// [`NODE_DEAD`].
+pub const FAR_DEATH_CAUSE_WAIT: Duration = Duration::from_secs(25);
+
 /// Specs of finished tasks that a process keeps, so that lost results can be made again, in bytes.
 pub const LINEAGE_BYTES: u64 = 1 << 30;
 

@@ -254,7 +254,7 @@ impl Process {
     fn on_peer_ended(&mut self, worker: WorkerId, around: &mut Around) {
         if self.core.on_peer_closed(&worker) {
             self.unreachable.entry(worker).or_insert(around.now);
-            let wait = limits::DEATH_CAUSE_WAIT.as_micros() as Micros;
+            let wait = self.core.death_cause_wait(&worker).as_micros() as Micros;
             let process = self.index;
             around.after(wait + 1, Event::CoreTimer { process });
         }
@@ -337,7 +337,7 @@ impl Process {
             if !core.is_awaited(worker) {
                 return false;
             }
-            let is_waiting = now - *since < limits::DEATH_CAUSE_WAIT.as_micros() as Micros;
+            let is_waiting = now - *since < core.death_cause_wait(worker).as_micros() as Micros;
             if !is_waiting {
                 core.give_up(*worker, now);
             }

@@ -43,7 +43,7 @@ use whipray_proto::messages::session::Goodbye;
 use whipray_proto::task::ActorSpec;
 use whipray_proto::{
     ActorId, Assignment, DeathCause, LeaseId, Message, ObjectId, ObjectValue, References,
-    SharedLocation, TaskId, TaskSpec, WorkerAddress, WorkerId,
+    SharedLocation, TaskId, TaskSpec, WorkerAddress, WorkerId, limits,
 };
 
 use self::actors::ActorTable;
@@ -353,6 +353,14 @@ impl Core {
     /// Whether calls of ours wait for the word on why this worker died.
     pub fn is_awaited(&self, worker: &WorkerId) -> bool {
         self.tasks.has_lost_lease(worker) || self.actors.is_awaited(worker)
+    }
+
+    /// How long the node may take to say why this worker died.
+    pub fn death_cause_wait(&self, worker: &WorkerId) -> std::time::Duration {
+        match worker.is_of(&self.me.node) {
+            true => limits::DEATH_CAUSE_WAIT,
+            false => limits::FAR_DEATH_CAUSE_WAIT,
+        }
     }
 
     /// The node daemon is gone: nothing will come any more.

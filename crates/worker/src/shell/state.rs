@@ -289,7 +289,7 @@ impl State {
             if !core.is_awaited(worker) {
                 return false;
             }
-            let is_waiting = since.elapsed() < limits::DEATH_CAUSE_WAIT;
+            let is_waiting = since.elapsed() < core.death_cause_wait(worker);
             if !is_waiting {
                 core.give_up(*worker, now);
             }
