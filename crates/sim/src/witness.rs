@@ -123,6 +123,8 @@ pub struct Witness {
     pub nodes: Vec<NodeId>,
     /// Whether control may give up a node whose processes are still there.
     pub has_separations: bool,
+    /// How many daemons have ended.
+    pub daemons_ended: u64,
     /// Daemons that control has given up.
     pub dead_daemons: BTreeSet<usize>,
     /// Processes whose connection to the node has ended.
@@ -188,7 +190,7 @@ impl Witness {
             .count() as i64;
         // What was lost had perhaps this task among those that make it.
         let losses = self.lost.len() as i64
-            + 3 * self.dead_daemons.len() as i64
+            + 3 * self.daemons_ended as i64
             + self.transfers_failed as i64;
         let causes = deaths + raises + losses;
         let reasons = if record.max_retries < 0 {
@@ -412,7 +414,7 @@ impl Witness {
                 )
             }
             FailureKind::ObjectLost | FailureKind::ReferenceDeleted => need(
-                self.has_crashes || self.freed.contains(&object) || !self.lost.is_empty(),
+                self.transfers_failed > 0 || self.has_crashes || self.freed.contains(&object) || !self.lost.is_empty(),
                 "nobody crashed",
             ),
             FailureKind::UnreconstructablePut
@@ -420,7 +422,7 @@ impl Witness {
             | FailureKind::UnreconstructableAttempts
             | FailureKind::UnreconstructableNotFound
             | FailureKind::UnreconstructableCancelled => need(
-                !self.lost.is_empty() || !self.dead_daemons.is_empty(),
+                !self.lost.is_empty() || self.daemons_ended > 0 || self.transfers_failed > 0,
                 "nothing was lost",
             ),
             FailureKind::OwnerDied => {
