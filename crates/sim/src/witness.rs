@@ -308,6 +308,8 @@ impl Witness {
         let bound_to = entry.bound_to;
         let before = entry.lives.last().copied();
         let count = entry.lives.len();
+        // A life that ended with its node before control knew of it is none.
+        let unknown = self.daemons_ended as i64;
         let restarts = entry.options.max_restarts;
         entry.lives.push(process);
         entry.begun_places.clear();
@@ -324,13 +326,13 @@ impl Witness {
                 "W-3: actor {actor} starts in process {process}, and lives in {before}"
             ));
         }
-        if restarts >= 0 && count as i64 > i64::from(restarts) {
+        if restarts >= 0 && count as i64 > i64::from(restarts) + unknown {
             self.violation(format!(
                 "actor {actor} starts for the {}th time, with max_restarts {restarts}",
                 count + 1
             ));
         }
-        if incarnation < count as u32 {
+        if i64::from(incarnation) + unknown < count as i64 {
             self.violation(format!(
                 "actor {actor} has incarnation {incarnation} in its {}th process",
                 count + 1
@@ -437,8 +439,10 @@ impl Witness {
                     let daemons = task.pushed_to.iter().map(|process| &self.homes[*process]);
                     daemons.into_iter().any(|it| self.dead_daemons.contains(it))
                 };
+                let owner = self.object_owners.get(&object);
+                let is_told = owner.is_some_and(|owner| self.cut_off.contains(owner));
                 need(
-                    self.cut_off.contains(&reader) || task.is_some_and(has_met),
+                    is_told || self.cut_off.contains(&reader) || task.is_some_and(has_met),
                     "its node is there",
                 )
             }
