@@ -189,9 +189,8 @@ impl Witness {
             .filter(|process| is_gone(&self.gone, &self.dead_daemons, &self.homes, **process))
             .count() as i64;
         // What was lost had perhaps this task among those that make it.
-        let losses = self.lost.len() as i64
-            + 3 * self.daemons_ended as i64
-            + self.transfers_failed as i64;
+        let losses =
+            self.lost.len() as i64 + 3 * self.daemons_ended as i64 + self.transfers_failed as i64;
         let causes = deaths + raises + losses;
         let reasons = if record.max_retries < 0 {
             causes
@@ -416,7 +415,10 @@ impl Witness {
                 )
             }
             FailureKind::ObjectLost | FailureKind::ReferenceDeleted => need(
-                self.transfers_failed > 0 || self.has_crashes || self.freed.contains(&object) || !self.lost.is_empty(),
+                self.transfers_failed > 0
+                    || self.has_crashes
+                    || self.freed.contains(&object)
+                    || !self.lost.is_empty(),
                 "nobody crashed",
             ),
             FailureKind::UnreconstructablePut
@@ -561,7 +563,12 @@ impl Witness {
     /// A process writes a new object.
     pub fn writes(&mut self, process: usize, object: ObjectId, offset: u64, size_bytes: u64) {
         let home = self.homes[process];
-        self.clear(home, offset, size_bytes, &format!("process {process} writes {object}"));
+        self.clear(
+            home,
+            offset,
+            size_bytes,
+            &format!("process {process} writes {object}"),
+        );
         self.arena
             .insert((home, offset), Block { size_bytes, object });
         self.view(process, object, offset);
@@ -596,8 +603,7 @@ impl Witness {
                 *at == start && self.homes[*reader] == home && !self.gone.contains(reader)
             });
             if let Some(((reader, read), _)) = reader {
-                let text =
-                    format!("W-5: {what} at {offset}, where process {reader} reads {read}");
+                let text = format!("W-5: {what} at {offset}, where process {reader} reads {read}");
                 self.violation(text);
             }
             self.arena.remove(&(home, start));

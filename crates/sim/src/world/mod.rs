@@ -383,20 +383,16 @@ impl World {
             }
             return;
         }
-        let is_current = |daemons: &[Daemon], template: u64| template == daemons[number].template;
+        let current = self.daemons[number].template;
         match event {
             Event::Readable { socket } => self.daemons[number].on_readable(socket, around),
             Event::NodeTimer { .. } => self.daemons[number].on_timer(around),
-            Event::TemplateSays { says, template, .. } => {
-                if is_current(&self.daemons, template) {
-                    self.daemons[number].on_template_says(says, around);
-                }
+            Event::TemplateSays { says, template, .. } if template == current => {
+                self.daemons[number].on_template_says(says, around);
             }
             Event::Disk { job, blocks, .. } => self.daemons[number].on_disk(job, blocks, around),
-            Event::TemplateGone { template, .. } => {
-                if is_current(&self.daemons, template) {
-                    self.daemons[number].on_template_gone(around);
-                }
+            Event::TemplateGone { template, .. } if template == current => {
+                self.daemons[number].on_template_gone(around);
             }
             Event::Stream { from, .. } => self.daemons[number].on_stream(from, around),
             Event::StreamBroken { daemon } => self.daemons[number].on_stream_broken(daemon, around),
@@ -450,8 +446,7 @@ impl World {
         let pid = self.processes[process].pid;
         self.around
             .note(|| format!("process {process} is forked (pid {pid}) by daemon {daemon}"));
-        self.daemons[daemon]
-            .template_says(TemplateSays::Spawned { worker, pid }, &mut self.around);
+        self.daemons[daemon].template_says(TemplateSays::Spawned { worker, pid }, &mut self.around);
         let delay = self.around.random.duration(20_000);
         self.around.after(delay, Event::Start { process });
     }
