@@ -233,8 +233,11 @@ impl Witness {
         let (place, owner) = (record.place, record.owner);
         // One that is tried again after an exception, or because of what was lost, takes its place
         // behind those that came later.
-        let is_late =
-            record.raised > 0 && attempt > 0 || record.handed_back > 0 || !self.lost.is_empty();
+        let is_made_again = attempt > 0 && (self.daemons_ended > 0 || self.transfers_failed > 0);
+        let is_late = record.raised > 0 && attempt > 0
+            || record.handed_back > 0
+            || is_made_again
+            || !self.lost.is_empty();
         let Some(actor) = record.actor else { return };
         let Some(entry) = self.actors.get_mut(&actor) else {
             return;
@@ -407,8 +410,11 @@ impl Witness {
             FailureKind::ActorDied => self.judge_actor_death(object, failure),
             FailureKind::ActorUnavailable => {
                 let actor = self.actors.get(&object.task().actor());
-                let has_died = actor.is_some_and(|actor| actor.ended_lives > 0)
-                    || !self.dead_daemons.is_empty();
+                let has_ended = |actor: &ActorRecord| {
+                    let mut lives = actor.lives.iter();
+                    actor.ended_lives > 0 || lives.any(|life| self.is_gone(*life))
+                };
+                let has_died = actor.is_some_and(has_ended) || !self.dead_daemons.is_empty();
                 need(
                     has_died || self.has_cuts,
                     "no process of the actor has died",
