@@ -3,7 +3,7 @@
 
 use crate::generate::generate;
 use crate::random::Random;
-use crate::scenario::{Fault, NodeShape, Pick, Placement, Scenario, Step};
+use crate::scenario::{Fault, NodeShape, Pick, Placement, Scenario, Size, Step};
 
 const SECOND: u64 = 1_000_000;
 
@@ -38,14 +38,54 @@ pub fn generate_cluster(seed: u64) -> Scenario {
             *machine = pick(&mut random);
         }
     }
+    if scenario.arena_bytes > 1 << 24 && random.percent(20) {
+        enlarge(&mut scenario);
+    }
     // Half of all clusters are without faults of nodes: there the checkers are strictest.
     if random.percent(50) {
-        for _ in 0..random.between(1, 3) {
-            let at = random.duration(2 * SECOND);
+        // Programs that take long meet the end of a node, others are through by then.
+        let is_slow = random.percent(50);
+        if is_slow {
+            slow_down(&mut scenario);
+        }
+        let most = if is_slow { 8 * SECOND } else { SECOND / 2 };
+        for _ in 0..random.between(1, 4) {
+            let at = random.between(0, most);
             scenario.faults.push((at, fault(&mut random)));
         }
     }
     scenario
+}
+
+/// Values for which it matters where they lie.
+fn enlarge(scenario: &mut Scenario) {
+    let larger = |size: &mut Size| {
+        if let Size::Shared(bytes) = size {
+            *bytes *= 8;
+        }
+    };
+    for plan in &mut scenario.plans {
+        for result in &mut plan.results {
+            larger(&mut result.size);
+        }
+        for step in &mut plan.steps {
+            if let Step::Put { size, .. } = step {
+                larger(size);
+            }
+        }
+    }
+}
+
+fn slow_down(scenario: &mut Scenario) {
+    for step in scenario.plans.iter_mut().flat_map(|plan| &mut plan.steps) {
+        match step {
+            Step::Pause { micros } => *micros *= 50,
+            Step::Get { timeout, .. } | Step::Wait { timeout, .. } => {
+                *timeout = timeout.map(|micros| micros * 50);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn pick(random: &mut Random) -> Pick {

@@ -123,6 +123,8 @@ pub struct Witness {
     pub nodes: Vec<NodeId>,
     /// Whether control may give up a node whose processes are still there.
     pub has_separations: bool,
+    /// How many daemons have ended.
+    pub daemons_ended: u64,
     /// Daemons that control has given up.
     pub dead_daemons: BTreeSet<usize>,
     /// Processes whose connection to the node has ended.
@@ -187,9 +189,8 @@ impl Witness {
             .filter(|process| is_gone(&self.gone, &self.dead_daemons, &self.homes, **process))
             .count() as i64;
         // What was lost had perhaps this task among those that make it.
-        let losses = self.lost.len() as i64
-            + 3 * self.dead_daemons.len() as i64
-            + self.transfers_failed as i64;
+        let losses =
+            self.lost.len() as i64 + 3 * self.daemons_ended as i64 + self.transfers_failed as i64;
         let causes = deaths + raises + losses;
         let reasons = if record.max_retries < 0 {
             causes
@@ -232,8 +233,11 @@ impl Witness {
         let (place, owner) = (record.place, record.owner);
         // One that is tried again after an exception, or because of what was lost, takes its place
         // behind those that came later.
-        let is_late =
-            record.raised > 0 && attempt > 0 || record.handed_back > 0 || !self.lost.is_empty();
+        let is_made_again = attempt > 0 && (self.daemons_ended > 0 || self.transfers_failed > 0);
+        let is_late = record.raised > 0 && attempt > 0
+            || record.handed_back > 0
+            || is_made_again
+            || !self.lost.is_empty();
         let Some(actor) = record.actor else { return };
         let Some(entry) = self.actors.get_mut(&actor) else {
             return;
@@ -306,6 +310,8 @@ impl Witness {
         let bound_to = entry.bound_to;
         let before = entry.lives.last().copied();
         let count = entry.lives.len();
+        // A life that ended with its node before control knew of it is none.
+        let unknown = self.daemons_ended as i64;
         let restarts = entry.options.max_restarts;
         entry.lives.push(process);
         entry.begun_places.clear();
@@ -322,13 +328,13 @@ impl Witness {
                 "W-3: actor {actor} starts in process {process}, and lives in {before}"
             ));
         }
-        if restarts >= 0 && count as i64 > i64::from(restarts) {
+        if restarts >= 0 && count as i64 > i64::from(restarts) + unknown {
             self.violation(format!(
                 "actor {actor} starts for the {}th time, with max_restarts {restarts}",
                 count + 1
             ));
         }
-        if incarnation < count as u32 {
+        if i64::from(incarnation) + unknown < count as i64 {
             self.violation(format!(
                 "actor {actor} has incarnation {incarnation} in its {}th process",
                 count + 1
@@ -404,15 +410,21 @@ impl Witness {
             FailureKind::ActorDied => self.judge_actor_death(object, failure),
             FailureKind::ActorUnavailable => {
                 let actor = self.actors.get(&object.task().actor());
-                let has_died = actor.is_some_and(|actor| actor.ended_lives > 0)
-                    || !self.dead_daemons.is_empty();
+                let has_ended = |actor: &ActorRecord| {
+                    let mut lives = actor.lives.iter();
+                    actor.ended_lives > 0 || lives.any(|life| self.is_gone(*life))
+                };
+                let has_died = actor.is_some_and(has_ended) || !self.dead_daemons.is_empty();
                 need(
                     has_died || self.has_cuts,
                     "no process of the actor has died",
                 )
             }
             FailureKind::ObjectLost | FailureKind::ReferenceDeleted => need(
-                self.has_crashes || self.freed.contains(&object) || !self.lost.is_empty(),
+                self.transfers_failed > 0
+                    || self.has_crashes
+                    || self.freed.contains(&object)
+                    || !self.lost.is_empty(),
                 "nobody crashed",
             ),
             FailureKind::UnreconstructablePut
@@ -420,7 +432,7 @@ impl Witness {
             | FailureKind::UnreconstructableAttempts
             | FailureKind::UnreconstructableNotFound
             | FailureKind::UnreconstructableCancelled => need(
-                !self.lost.is_empty() || !self.dead_daemons.is_empty(),
+                !self.lost.is_empty() || self.daemons_ended > 0 || self.transfers_failed > 0,
                 "nothing was lost",
             ),
             FailureKind::OwnerDied => {
@@ -435,8 +447,10 @@ impl Witness {
                     let daemons = task.pushed_to.iter().map(|process| &self.homes[*process]);
                     daemons.into_iter().any(|it| self.dead_daemons.contains(it))
                 };
+                let owner = self.object_owners.get(&object);
+                let is_told = owner.is_some_and(|owner| self.cut_off.contains(owner));
                 need(
-                    self.cut_off.contains(&reader) || task.is_some_and(has_met),
+                    is_told || self.cut_off.contains(&reader) || task.is_some_and(has_met),
                     "its node is there",
                 )
             }

@@ -3,7 +3,8 @@
 //! generated then.
 
 use whipray_sim::scenario::{
-    ActorOptions, Driver, Fault, Passed, Plan, Result, Size, Step, TaskOptions,
+    ActorOptions, Driver, Fault, NodeShape, Passed, Placement, Plan, Result, Size, Step,
+    TaskOptions,
 };
 use whipray_sim::{Scenario, run};
 
@@ -103,6 +104,35 @@ struct Arena {
 }
 
 fn story_with(arena: Arena, cpus: u32, plans: Vec<Plan>, faults: Vec<(u64, Fault)>) {
+    story_on(arena, cpus, vec![], plans, faults);
+}
+
+/// Lives a story through on two machines: the head, where the driver is, and another one.
+fn far_story(cpus: u32, far_cpus: u32, plans: Vec<Plan>, faults: Vec<(u64, Fault)>) {
+    let arena_bytes = 1 << 30;
+    let other = NodeShape {
+        at: 0,
+        cpus: far_cpus,
+        gpus: 0,
+        gold: 0,
+        arena_bytes,
+    };
+    let arena = Arena {
+        arena_bytes,
+        spills: false,
+    };
+    story_on(arena, cpus, vec![other], plans, faults);
+}
+
+fn story_on(
+    arena: Arena,
+    cpus: u32,
+    nodes: Vec<NodeShape>,
+    plans: Vec<Plan>,
+    faults: Vec<(u64, Fault)>,
+) {
+    // The other machine is there when the driver begins.
+    let at = if nodes.is_empty() { 0 } else { 200_000 };
     let mut all = vec![
         plan(vec![], vec![]),
         plan(vec![], vec![small()]),
@@ -119,11 +149,11 @@ fn story_with(arena: Arena, cpus: u32, plans: Vec<Plan>, faults: Vec<(u64, Fault
             arena_bytes: arena.arena_bytes,
             spills: arena.spills,
             delay_most: [1, 100, 2_000, 20_000][seed as usize % 4],
-            far_delay_most: 0,
+            far_delay_most: [0, 200, 5_000][seed as usize / 20],
             pause_most: [1, 50, 2_000][seed as usize % 3],
-            nodes: vec![],
+            nodes: nodes.clone(),
             drivers: vec![Driver {
-                at: 0,
+                at,
                 machine: 0,
                 plan: all.len() - 1,
             }],
@@ -472,4 +502,57 @@ fn a_copy_that_could_not_be_brought_does_not_stay() {
         spills: true,
     };
     story_with(arena, 2, vec![plan(steps, vec![])], vec![]);
+}
+
+/// Several machines, seed 31. An actor was placed where its node said at once that it must wait, and
+/// was called back for another node that looked free, which was the same one: the daemon of the head
+/// spoke to itself without end.
+#[test]
+fn an_actor_that_has_to_wait_is_not_called_back_without_end() {
+    let slow = || plan(vec![pause(50_000)], vec![small()]);
+    let holds = ActorOptions {
+        cpu_percent: 50,
+        ..ActorOptions::default()
+    };
+    let spread = TaskOptions {
+        placement: Placement::Spread,
+        ..TaskOptions::default()
+    };
+    let mut steps: Vec<Step> = (0..6)
+        .map(|_| submit_with(FIRST, spread.clone(), vec![]))
+        .collect();
+    steps.push(pause(1_000));
+    for _ in 0..3 {
+        steps.push(actor_with(NOTHING, holds.clone(), vec![]));
+        steps.push(pause(3_000));
+    }
+    steps.push(Step::WaitAll);
+    far_story(2, 3, vec![slow(), plan(steps, vec![])], vec![]);
+}
+
+/// Several machines, seeds 2125 and 2648. A cancel reached an actor of another node while a call ran
+/// whose result then was sealed there, and answered that the call was cancelled. The owner knew of no
+/// copy, and none was freed.
+#[test]
+fn what_a_cancelled_call_wrote_on_another_node_is_freed() {
+    let far = ActorOptions {
+        placement: Placement::On(1),
+        max_concurrency: 1,
+        ..ActorOptions::default()
+    };
+    let method = plan(vec![pause(30_000)], vec![large()]);
+    let cancel = Step::Cancel {
+        object: 1,
+        force: false,
+        recursive: false,
+    };
+    let steps = vec![
+        actor_with(NOTHING, far, vec![]),
+        call(SMALL, vec![]),
+        Step::WaitAll,
+        call(FIRST, vec![]),
+        pause(10_000),
+        cancel,
+    ];
+    far_story(1, 1, vec![method, plan(steps, vec![])], vec![]);
 }

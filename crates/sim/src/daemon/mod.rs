@@ -32,6 +32,9 @@ const SPILLING: SpillSettings = SpillSettings {
     jobs: 2,
 };
 
+/// How often node and control may answer each other in one turn.
+const ROUNDS_MOST: usize = 1_000;
+
 /// Which byte the id of the first node is made of.
 const FIRST_ID: u8 = 7;
 
@@ -332,7 +335,7 @@ impl Daemon {
     // ---- effects
 
     fn settle(&mut self, around: &mut Around) {
-        loop {
+        for _ in 0..ROUNDS_MOST {
             let mut effects = Vec::new();
             self.node.take_effects(&mut effects);
             let mut is_silent = effects.is_empty();
@@ -354,6 +357,8 @@ impl Daemon {
                 return;
             }
         }
+        let text = format!("daemon {}: node and control speak without end", self.number);
+        around.witness.violation(text);
     }
 
     fn carry_out(&mut self, effect: Effect, around: &mut Around) {

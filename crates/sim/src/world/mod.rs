@@ -383,20 +383,16 @@ impl World {
             }
             return;
         }
-        let is_current = |daemons: &[Daemon], template: u64| template == daemons[number].template;
+        let current = self.daemons[number].template;
         match event {
             Event::Readable { socket } => self.daemons[number].on_readable(socket, around),
             Event::NodeTimer { .. } => self.daemons[number].on_timer(around),
-            Event::TemplateSays { says, template, .. } => {
-                if is_current(&self.daemons, template) {
-                    self.daemons[number].on_template_says(says, around);
-                }
+            Event::TemplateSays { says, template, .. } if template == current => {
+                self.daemons[number].on_template_says(says, around);
             }
             Event::Disk { job, blocks, .. } => self.daemons[number].on_disk(job, blocks, around),
-            Event::TemplateGone { template, .. } => {
-                if is_current(&self.daemons, template) {
-                    self.daemons[number].on_template_gone(around);
-                }
+            Event::TemplateGone { template, .. } if template == current => {
+                self.daemons[number].on_template_gone(around);
             }
             Event::Stream { from, .. } => self.daemons[number].on_stream(from, around),
             Event::StreamBroken { daemon } => self.daemons[number].on_stream_broken(daemon, around),

@@ -135,6 +135,7 @@ impl World {
         let delay = around.network.delay(machine, 0);
         around.after(delay, Event::StreamBroken { daemon });
         around.witness.nodes.retain(|node| *node != id);
+        around.witness.daemons_ended += 1;
         for other in &self.daemons {
             for pull in other.transfers.from(daemon) {
                 let event = Event::Pulled {

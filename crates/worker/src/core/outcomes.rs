@@ -100,6 +100,8 @@ impl Core {
                 self.finish(task, reply.returns, from.into(), run, now);
             }
             TaskOutcome::Cancelled => {
+                // The cancel may have come when its results were sealed.
+                self.note_try(task, from.node);
                 let has_run = reply.duration_us > 0;
                 let outcome = if has_run {
                     Cancellation::Stopped
@@ -382,8 +384,9 @@ impl Core {
         let interrupted = self
             .actors
             .on_update(update, &self.dead_nodes, &mut self.tasks);
-        for task in &interrupted.retried {
-            if let Some(node) = interrupted.node {
+        if let Some(node) = interrupted.node {
+            let failed = interrupted.failed.iter().map(|(task, _)| task);
+            for task in interrupted.retried.iter().chain(failed) {
                 self.note_try(*task, node);
             }
         }

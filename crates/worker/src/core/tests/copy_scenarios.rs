@@ -1,7 +1,9 @@
 //! Copies of one object on several nodes: who is told of which, what is freed, what a loss means.
 
+use whipray_proto::messages::actor::{ActorState, ActorUpdate};
+use whipray_proto::messages::execution::TaskReplied;
 use whipray_proto::messages::object::{CopyAdded, FreeObjects, SubscribeObject};
-use whipray_proto::{SharedLocation, failure::FailureKind};
+use whipray_proto::{DeathCause, DeathKind, SharedLocation, failure::FailureKind};
 
 use super::*;
 
@@ -223,6 +225,66 @@ fn what_an_earlier_try_left_on_another_node_is_freed() {
     assert_eq!(owner.core.objects.nodes_of(&result.id()), [node(3)]);
     owner.core.release(&result.id());
     owner.check_empty();
+}
+
+/// A cancel reached the worker when the result was sealed: nobody freed it there.
+#[test]
+fn what_a_cancelled_task_left_on_another_node_is_freed() {
+    let mut owner = TestOwner::new("owner");
+    let result = owner.submit(&template());
+    owner.grant_of(0, 1, far_address("w1", 2));
+    owner.effects();
+    owner.core.cancel(result.id().task(), false, true, 5);
+    let reply = TaskReply {
+        task: result.id().task(),
+        outcome: TaskOutcome::Cancelled as i32,
+        duration_us: 10,
+        ..TaskReply::default()
+    };
+    owner.peer(&far_address("w1", 2), TaskReplied { reply });
+    let freed = freed(&mut owner);
+    assert!(
+        freed.contains(&(Some(node(2)), vec![result.id()])),
+        "{freed:?}"
+    );
+    owner.core.release(&result.id());
+    owner.check_empty();
+}
+
+/// An actor sealed the result of a call, and died before it could answer.
+#[test]
+fn what_a_call_that_failed_left_on_another_node_is_freed() {
+    let mut owner = TestOwner::new("owner");
+    let actor = ActorId::from_array([5; 16]);
+    let template = TaskTemplate {
+        method: "method".into(),
+        max_retries: 0,
+        ..template()
+    };
+    owner.core.actors.ensure(actor);
+    let me = owner.me();
+    owner.core.objects.refer(actor.handle_object(), &me);
+    let alive = ActorUpdate {
+        actor,
+        state: ActorState::Alive as i32,
+        address: Some(far_address("actor", 2)),
+        ..ActorUpdate::default()
+    };
+    owner.core.on_node_message(alive.into(), 0);
+    let result = owner.call_actor(actor, &template);
+    owner.effects();
+    let dead = ActorUpdate {
+        actor,
+        state: ActorState::Dead as i32,
+        cause: Some(DeathCause::new(DeathKind::Exited, "")),
+        ..ActorUpdate::default()
+    };
+    owner.core.on_node_message(dead.into(), 5);
+    let freed = freed(&mut owner);
+    assert!(
+        freed.contains(&(Some(node(2)), vec![result.id()])),
+        "{freed:?}"
+    );
 }
 
 /// Both results are made again where one is lost; the other one stays where it was.

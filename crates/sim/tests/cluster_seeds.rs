@@ -1,0 +1,64 @@
+//! The same thousand clusters of several machines in every run, in parts that run side by side.
+
+use whipray_sim::{generate_cluster, run};
+
+const SEEDS_PER_PART: u64 = 250;
+
+/// Lives through one part of the seeds.
+fn live_through(part: u64) {
+    let mut failed = Vec::new();
+    let (mut far, mut transfers, mut lost) = (0, 0, 0);
+    let from = part * SEEDS_PER_PART;
+    for seed in from..from + SEEDS_PER_PART {
+        let outcome = run(&generate_cluster(seed), false);
+        far += outcome.tasks_far;
+        transfers += outcome.transfers;
+        lost += outcome.nodes_lost;
+        if let Some(first) = outcome.violations.first() {
+            failed.push(format!("seed {seed}: {first}"));
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {SEEDS_PER_PART} seeds failed; `cargo run -p whipray-sim -- --several --seed N \
+         --shrink` shows one of them:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+    // A simulation in which nodes have nothing to do with each other would find nothing either.
+    assert!(far > 1_500, "only {far} tasks ran on other nodes");
+    assert!(transfers > 150, "only {transfers} objects were fetched");
+    assert!(lost > 50, "only {lost} nodes were lost");
+}
+
+#[test]
+fn the_first_part_lives_well() {
+    live_through(0);
+}
+
+#[test]
+fn the_second_part_lives_well() {
+    live_through(1);
+}
+
+#[test]
+fn the_third_part_lives_well() {
+    live_through(2);
+}
+
+#[test]
+fn the_fourth_part_lives_well() {
+    live_through(3);
+}
+
+#[test]
+fn a_cluster_lives_the_same_life_each_time() {
+    for seed in [8, 33, 68, 88] {
+        let scenario = generate_cluster(seed);
+        let (first, second) = (run(&scenario, true), run(&scenario, true));
+        let mut lines = first.log.iter().zip(&second.log);
+        let difference = lines.find(|(one, other)| one != other);
+        assert_eq!(difference, None, "seed {seed} differs from itself");
+        assert_eq!(first.events, second.events);
+    }
+}
