@@ -32,11 +32,7 @@ pub struct Around {
 impl Around {
     pub fn new(scenario: Rc<Scenario>, is_logged: bool) -> Self {
         let mut random = Random::new(scenario.seed ^ 0x5157_4152_4d00);
-        let network = Network::new(
-            random.fork(),
-            scenario.delay_most,
-            scenario.far_delay_most,
-        );
+        let network = Network::new(random.fork(), scenario.delay_most, scenario.far_delay_most);
         let mut witness = Witness::default();
         witness.has_crashes = scenario.has_crashes();
         witness.has_cuts = scenario.has_cuts();

@@ -93,8 +93,7 @@ impl Network {
     }
 
     pub fn listen(&mut self, endpoint: &str, party: Party, machine: Machine) {
-        self.listeners
-            .insert(endpoint.to_owned(), (party, machine));
+        self.listeners.insert(endpoint.to_owned(), (party, machine));
     }
 
     /// A connection from a party on a machine to whoever listens at `endpoint`.
@@ -259,9 +258,10 @@ impl Network {
 
     /// Connections between two processes, in order.
     pub fn between_processes(&self) -> Vec<LinkId> {
-        let links = self.links.iter().filter(|(_, link)| {
-            link.parties[0] != link.parties[1] && link.is_of_processes()
-        });
+        let links = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.parties[0] != link.parties[1] && link.is_of_processes());
         links.map(|(id, _)| *id).collect()
     }
 

@@ -237,7 +237,10 @@ impl Fault {
     pub fn is_of_nodes(&self) -> bool {
         !matches!(
             self,
-            Self::KillWorker { .. } | Self::KillTemplate { .. } | Self::SpoilStart | Self::Cut { .. }
+            Self::KillWorker { .. }
+                | Self::KillTemplate { .. }
+                | Self::SpoilStart
+                | Self::Cut { .. }
         )
     }
 }

@@ -555,7 +555,12 @@ impl Witness {
     /// A process writes a new object.
     pub fn writes(&mut self, process: usize, object: ObjectId, offset: u64, size_bytes: u64) {
         let home = self.homes[process];
-        self.clear(home, offset, size_bytes, &format!("process {process} writes {object}"));
+        self.clear(
+            home,
+            offset,
+            size_bytes,
+            &format!("process {process} writes {object}"),
+        );
         self.arena
             .insert((home, offset), Block { size_bytes, object });
         self.view(process, object, offset);
@@ -590,8 +595,7 @@ impl Witness {
                 *at == start && self.homes[*reader] == home && !self.gone.contains(reader)
             });
             if let Some(((reader, read), _)) = reader {
-                let text =
-                    format!("W-5: {what} at {offset}, where process {reader} reads {read}");
+                let text = format!("W-5: {what} at {offset}, where process {reader} reads {read}");
                 self.violation(text);
             }
             self.arena.remove(&(home, start));

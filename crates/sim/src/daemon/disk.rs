@@ -64,9 +64,11 @@ impl Daemon {
                         ));
                     }
                     if let Some(block) = block {
-                        around
-                            .witness
-                            .copied(self.number, place(&address, piece.file_offset), block);
+                        around.witness.copied(
+                            self.number,
+                            place(&address, piece.file_offset),
+                            block,
+                        );
                     }
                 }
             }

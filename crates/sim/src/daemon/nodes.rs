@@ -53,7 +53,9 @@ impl Daemon {
     }
 
     pub(super) fn say(&mut self, node: NodeId, says: ControlSays, around: &mut Around) {
-        self.note(around, || format!("control > node {}: {says:?}", first(&node)));
+        self.note(around, || {
+            format!("control > node {}: {says:?}", first(&node))
+        });
         if let ControlSays::KillActor { actor, .. } = &says
             && let Some(record) = around.witness.actors.get_mut(actor)
         {
@@ -128,7 +130,9 @@ impl Daemon {
         match message {
             Message::NodeSaid(said) => match NodeSays::try_from(said) {
                 Ok(says) => {
-                    self.note(around, || format!("control < node {}: {says:?}", first(&from)));
+                    self.note(around, || {
+                        format!("control < node {}: {says:?}", first(&from))
+                    });
                     self.on_node_says(from, says, around);
                 }
                 Err(error) => nonsense(&format!("{error:?}"), around),
@@ -138,7 +142,9 @@ impl Daemon {
                 Err(error) => nonsense(&format!("{error:?}"), around),
             },
             message => {
-                self.note(around, || format!("node < node {}: {message:?}", first(&from)));
+                self.note(around, || {
+                    format!("node < node {}: {message:?}", first(&from))
+                });
                 self.observe_return(&message);
                 let now = self.now(around);
                 self.node.on_node_message(from, message, now);

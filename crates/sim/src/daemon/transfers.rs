@@ -69,7 +69,12 @@ impl Daemon {
             at,
             size_bytes: pull.size_bytes,
         };
-        if self.transfers.incoming.insert(pull.pull, incoming).is_some() {
+        if self
+            .transfers
+            .incoming
+            .insert(pull.pull, incoming)
+            .is_some()
+        {
             let text = format!("daemon {} begins pull {} twice", self.number, pull.pull);
             around.witness.violation(text);
         }
@@ -122,7 +127,13 @@ impl Daemon {
                 let at = place(pinned.path.as_deref().unwrap_or_default(), pinned.offset);
                 ask.sent_from = Some((at, around.witness.block(daemon, at)));
                 let duration = around.random.duration(TRANSFER_MOST);
-                around.after(duration, Event::Sent { daemon, ask: number });
+                around.after(
+                    duration,
+                    Event::Sent {
+                        daemon,
+                        ask: number,
+                    },
+                );
             }
             Err(reason) => {
                 let (by, pull) = (ask.by, ask.pull);

@@ -1,8 +1,6 @@
 //! Placement groups, as programs use them.
 
-use whipray_proto::scheduling::{
-    BundleSpec, GroupSpec, InGroup, NodeAffinity, SchedulingStrategy,
-};
+use whipray_proto::scheduling::{BundleSpec, GroupSpec, InGroup, NodeAffinity, SchedulingStrategy};
 use whipray_proto::{NodeId, PlacementGroupId, Resources, resources};
 
 use super::Process;

@@ -126,7 +126,8 @@ impl Process {
         }
         let worker = hello.from.worker;
         let is_far = hello.from.node != self.address.node;
-        if is_far && let Some(old) = self.peers.get(&worker).copied()
+        if is_far
+            && let Some(old) = self.peers.get(&worker).copied()
             && self.links.get(&old).is_some_and(|link| link.has_spoken)
         {
             // Nobody connects to whom it is connected with: the peer has lost that link, and what

@@ -450,8 +450,7 @@ impl World {
         let pid = self.processes[process].pid;
         self.around
             .note(|| format!("process {process} is forked (pid {pid}) by daemon {daemon}"));
-        self.daemons[daemon]
-            .template_says(TemplateSays::Spawned { worker, pid }, &mut self.around);
+        self.daemons[daemon].template_says(TemplateSays::Spawned { worker, pid }, &mut self.around);
         let delay = self.around.random.duration(20_000);
         self.around.after(delay, Event::Start { process });
     }
