@@ -107,7 +107,18 @@ def resources_per_node(which: str) -> dict[str, dict[str, float]]:
     Raises RaySystemError before ``init``.
     """
     nodes = [node for node in _nodes() if node["alive"]]
-    return {node["node_id"]: _with_node_names(node, node[which]) for node in nodes}
+    amounts = {node["node_id"]: _with_node_names(node, node[which]) for node in nodes}
+    if which == "available":
+        for node in nodes:
+            _take_objects(amounts[node["node_id"]], node["store_used_bytes"])
+    return amounts
+
+
+def _take_objects(free: dict[str, float], used_bytes: int) -> None:
+    """What objects take of the memory for them is not free, though nobody asked for it."""
+    name = "object_store_memory"
+    if name in free:
+        free[name] = max(free[name] - used_bytes, 0.0)
 
 
 def _with_node_names(node: dict[str, Any], resources: dict[str, float]) -> dict[str, float]:

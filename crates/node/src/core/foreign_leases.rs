@@ -89,10 +89,18 @@ impl Node {
         let share = demand.share_of(from);
         // What was asked for in hope counts as taken already.
         let is_counted = share.asked > 0 && !share.is_stuck;
+        let is_seen = share.seen > 0;
         share.asked = share.asked.saturating_sub(1);
+        share.seen = share.seen.saturating_sub(1);
         share.held += 1;
-        if !is_counted && !is_in_group {
-            self.neighbours.take(from, &demand.resources, 1);
+        if !is_in_group {
+            match (is_counted, is_seen) {
+                (false, false) => self.neighbours.take(from, &demand.resources, 1),
+                // The node counts it off, too: once is enough. Too little would never be put right,
+                // since nothing changes there; too much is, by the next one that is asked for.
+                (true, true) => self.neighbours.take(from, &demand.resources, -1),
+                _ => {}
+            }
         }
         let waiter = Waiter::Class { owner, class };
         self.saving.on_served(waiter);

@@ -26,6 +26,9 @@ pub struct Share {
     pub held: u32,
     /// The target that the node knows.
     pub told: u32,
+    /// Of those that are asked for, so many were when the node last said what is free: they may be
+    /// counted off there already, while their workers start.
+    pub seen: u32,
     /// As far as is known nothing is free there: whoever has something first serves instead, and
     /// what becomes free there is not kept from others for it.
     pub is_stuck: bool,
@@ -55,6 +58,7 @@ impl Share {
     ) {
         let before = self.hopeful();
         change(self);
+        self.seen = self.seen.min(self.asked);
         neighbours.take(self.node, resources, self.hopeful() - before);
     }
 }
@@ -278,6 +282,7 @@ impl Node {
             let taken = share.asked.min(count);
             share.asked -= taken;
             count -= taken;
+            share.seen = share.seen.min(share.asked);
         }
     }
 
@@ -373,6 +378,7 @@ impl Node {
                     Some(_) if is_in_group => {}
                     Some(view) => share.is_stuck = !view.available.covers(&demand.resources),
                 }
+                share.seen = share.asked;
             }
         }
         // After all of them have looked at it.

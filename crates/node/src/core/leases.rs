@@ -123,6 +123,7 @@ impl Demand {
             self.shares.push(Share {
                 node,
                 asked: 0,
+                seen: 0,
                 held: 0,
                 told: 0,
                 is_stuck: false,

@@ -3,7 +3,8 @@
 //! A task whose results lie in shared memory is kept with its spec while one of these is referred
 //! to, or while another kept task takes one of them: then it is run again should the last copy be
 //! lost. Small values in the spec are kept with it, those in shared memory are not: they are made
-//! again, too. All of that together is bounded in bytes; the oldest tasks are forgotten first.
+//! again, too. What could not be (it was put, or its task has no retries) is held instead, as Ray
+//! holds it. All of that together is bounded in bytes; the oldest tasks are forgotten first.
 //!
 //! Invariant, checked by [`Lineage::validate`]:
 //! - LI-1: `users` counts the arguments of kept tasks that are results of each task.

@@ -40,7 +40,8 @@ impl Core {
     }
 
     /// What of an argument is to be there when its task runs again: small values are in the spec,
-    /// small ones inside of them are held, those in shared memory are made again.
+    /// small ones inside of them are held, those in shared memory are made again, and held where they
+    /// cannot be.
     fn keep_argument(
         &mut self,
         argument: &mut Argument,
@@ -51,7 +52,10 @@ impl Core {
         if value.shared.is_some() {
             if let Some(object) = argument.object {
                 argument.value = None;
-                if self.objects.is_ours(&object) && !is_put(&object) {
+                if self.objects.is_irreplaceable(&object) {
+                    self.objects.retain(&object);
+                    held.push(object);
+                } else if self.objects.is_ours(&object) && !is_put(&object) {
                     uses.push(object.task());
                 }
             }
@@ -66,7 +70,9 @@ impl Core {
                 continue;
             }
             let cell = self.objects.cell(&object);
-            if cell.is_some_and(|cell| cell.is_ready() && !cell.is_shared()) {
+            if cell.is_some_and(|cell| cell.is_ready() && !cell.is_shared())
+                || self.objects.is_irreplaceable(&object)
+            {
                 self.objects.retain(&object);
                 held.push(object);
             } else if !is_put(&object) {
@@ -355,6 +361,6 @@ fn rebuild_of(task: &Task) -> Rebuild {
     } else if task.retries_used > 0 {
         Rebuild::Exhausted
     } else {
-        Rebuild::Never
+        Rebuild::NoRetries
     }
 }

@@ -98,6 +98,27 @@ fn a_task_goes_where_its_arguments_are_if_there_is_room() {
     assert_eq!(places(&mut cluster, driver), [id(0), id(1)]);
 }
 
+/// A node says what is free while the worker of a lease is starting: that lease is counted off
+/// already, and nothing changes there when it is granted.
+#[test]
+fn what_another_node_has_counted_off_is_not_counted_off_twice() {
+    let mut cluster = Cluster::new(&[cpus(2.0), cpus(2.0)]);
+    let (driver, job) = cluster.driver(0);
+    cluster.nodes[0].want(driver, 1, at(id(1), job), 1);
+    cluster.collect();
+    cluster.deliver(0, 1);
+    cluster.news();
+    assert_eq!(places(&mut cluster, driver), [id(1)]);
+    let near = SchedulingClass {
+        resources: cpus(1.0),
+        job,
+        near: Some(id(1)),
+        ..SchedulingClass::default()
+    };
+    cluster.nodes[0].want(driver, 2, near, 1);
+    assert_eq!(places(&mut cluster, driver), [id(1)]);
+}
+
 #[test]
 fn a_task_that_insists_on_another_node_waits_there() {
     let mut cluster = Cluster::new(&[cpus(2.0), cpus(1.0)]);

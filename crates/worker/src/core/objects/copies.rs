@@ -8,7 +8,7 @@ use whipray_proto::{ObjectId, ObjectValue, SharedLocation};
 
 use crate::core::effect::Effect;
 use crate::core::lineage::Unreconstructable;
-use crate::core::objects::{Loss, ObjectTable, Ownership, Rebuild};
+use crate::core::objects::{Loss, ObjectTable, Ownership, Rebuild, is_put};
 use crate::core::party::Party;
 use crate::shared::SharedView;
 
@@ -80,10 +80,21 @@ impl ObjectTable {
         }
     }
 
+    /// Whether an object of ours has a value, and one that could not be made again: tasks that may
+    /// run again need it to stay. Items of streams do not, for all that a stream made would stay.
+    pub(crate) fn is_irreplaceable(&self, object: &ObjectId) -> bool {
+        let Some(entry) = self.entries.get(object) else {
+            return false;
+        };
+        let is_made_again = matches!(entry.rebuild, Rebuild::Kept | Rebuild::Never);
+        let is_ours = matches!(entry.ownership, Ownership::Ours { .. });
+        is_ours && entry.cell.is_ready() && (is_put(object) || !is_made_again)
+    }
+
     /// Why the task of a lost object of ours is not kept.
     pub(crate) fn why_not_kept(&self, object: &ObjectId) -> Unreconstructable {
         match self.entries.get(object).map(|entry| entry.rebuild) {
-            Some(Rebuild::Never) => Unreconstructable::NoRetries,
+            Some(Rebuild::Never | Rebuild::NoRetries) => Unreconstructable::NoRetries,
             Some(Rebuild::Exhausted) => Unreconstructable::AttemptsExceeded,
             Some(Rebuild::Evicted) => Unreconstructable::Evicted,
             Some(Rebuild::Cancelled) => Unreconstructable::Cancelled,

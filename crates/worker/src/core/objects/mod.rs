@@ -52,9 +52,11 @@ pub(crate) enum Ownership {
 /// Whether the value of an object of ours can be made again where its last copy is lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Rebuild {
-    /// Its task has no retries, or no task makes it.
+    /// No task makes it, or none that could be run again for it.
     #[default]
     Never,
+    /// Its task has no retries.
+    NoRetries,
     /// Its task is kept; see [`lineage`](super::lineage).
     Kept,
     /// Its task has no retries left.

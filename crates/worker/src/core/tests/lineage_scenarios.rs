@@ -199,12 +199,69 @@ fn a_long_chain_is_made_again() {
     assert!(owner.core.lineage.is_empty());
 }
 
-#[test]
-fn what_was_put_cannot_be_made_again() {
-    let mut owner = TestOwner::new("owner");
+/// What was put into shared memory.
+fn put_shared(owner: &mut TestOwner) -> Arc<ObjectCell> {
     let id = TaskId::of(7, ActorId::none_of(JobId::from_number(1))).return_id(ObjectId::FIRST_PUT);
     let cell = Arc::new(ObjectCell::ready(id, shared(1)));
     owner.core.objects.insert_ours(cell.clone(), &[]);
+    cell
+}
+
+#[test]
+fn what_was_put_stays_for_tasks_that_may_run_again() {
+    let (mut owner, _other) = owner_with_result();
+    let put = put_shared(&mut owner).id();
+    stays_for_a_chain(owner, put);
+}
+
+#[test]
+fn a_result_without_retries_stays_for_tasks_that_may_run_again() {
+    let (owner, result) = owner_with_result_for_good();
+    stays_for_a_chain(owner, result.id());
+}
+
+/// The program lets go of an object once tasks use it: it goes with the last of them that may run
+/// again, and not before.
+fn stays_for_a_chain(mut owner: TestOwner, first: ObjectId) {
+    let second = use_of(&mut owner, first);
+    owner.core.release(&first);
+    answer_shared(&mut owner, second.id());
+    let third = use_of(&mut owner, second.id());
+    owner.core.release(&second.id());
+    answer_shared(&mut owner, third.id());
+    owner.effects();
+    assert!(owner.core.objects.cell(&first).is_some());
+    lose_copy(&mut owner, &third);
+    assert_eq!(pushed(&mut owner), [second.id().task()]);
+    answer_shared(&mut owner, second.id());
+    assert_eq!(pushed(&mut owner), [third.id().task()]);
+    answer_shared(&mut owner, third.id());
+    assert!(third.is_ready());
+    owner.core.release(&third.id());
+    assert!(owner.core.objects.cell(&first).is_none());
+}
+
+#[test]
+fn what_was_put_stays_for_tasks_that_take_it_inside_of_a_value() {
+    let (mut owner, _other) = owner_with_result();
+    let put = put_shared(&mut owner).id();
+    let data = Bytes::from_static(b"list");
+    let contained = smallvec::smallvec![put];
+    let argument = CoreArgument::Value { data, contained };
+    let result = owner.submit_with(&template(), vec![argument]);
+    owner.effects();
+    owner.core.release(&put);
+    answer_shared(&mut owner, result.id());
+    assert!(owner.core.objects.cell(&put).is_some());
+    owner.core.release(&result.id());
+    assert!(owner.core.objects.cell(&put).is_none());
+}
+
+#[test]
+fn what_was_put_cannot_be_made_again() {
+    let mut owner = TestOwner::new("owner");
+    let cell = put_shared(&mut owner);
+    let id = cell.id();
     owner.grant(1, "w1");
     let result = use_of(&mut owner, id);
     owner.grant(1, "w1");
