@@ -223,3 +223,31 @@ def test_the_head_is_killed_and_nodes_end(cluster, start):
     cluster.head_node.kill_raylet()
     assert driver.finish() != 0, driver.told()
     until(lambda: not any(node.any_processes_alive() for node in nodes), "all daemons end")
+
+
+def test_a_node_without_its_head_ends_with_its_owner(drivers):
+    """It has fenced itself and tries to join again: it still hears that its owner is gone."""
+    driver = drivers.start(
+        f"""
+        import time
+        from whipray.cluster_utils import Cluster
+        cluster = Cluster(
+            initialize_head=True, head_node_args={{"_system_config": {SOON_DEAD!r}}}
+        )
+        print("ready", cluster.head_node.pid, cluster.add_node().pid, flush=True)
+        while True:
+            time.sleep(0.05)
+        """
+    )
+    driver.until_printed("ready")
+    head, node = map(int, driver.stdout.split()[1:])
+    known = processes.look_at(node)
+    until(lambda: processes.descendants(node), "the node has its template")
+    os.kill(head, signal.SIGSTOP)
+    try:
+        until(lambda: not processes.descendants(node), "the node has fenced itself")
+        driver.send(signal.SIGKILL)
+        driver.finish()
+        until(lambda: not known.alive, "the node ends")
+    finally:
+        os.kill(head, signal.SIGCONT)

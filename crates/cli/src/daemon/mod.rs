@@ -11,6 +11,7 @@ mod resources;
 mod session;
 mod spilling;
 mod token;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::net::ToSocketAddrs;
@@ -27,8 +28,8 @@ use whipray_net::{Endpoint, HttpListener, Listener};
 use whipray_node::core::Config;
 use whipray_node::shell::gpus::Gpus;
 use whipray_node::shell::{
-    Daemon, DaemonError, EndReason, Identity, JoinError, Joined, ListenerKind, Settings, gpus,
-    join_patiently, machine,
+    Daemon, DaemonError, EndReason, Identity, JoinError, Joined, ListenerKind, Patience, Settings,
+    gpus, join_patiently, machine,
 };
 use whipray_proto::resources::GPU;
 use whipray_proto::{NodeId, Resources, limits};
@@ -40,6 +41,7 @@ use composition::Composed;
 pub use options::DaemonOptions;
 pub use ready::{Ready, ReadyLine};
 use session::Session;
+use waiting::Waiting;
 
 /// The label of every node that names it.
 const NODE_ID_LABEL: &str = "ray.io/node-id";
@@ -125,7 +127,12 @@ pub fn main(arguments: &DaemonArguments) -> ExitCode {
         Ok(ground) => ground,
         Err(error) => return fail(&mut ready, &error),
     };
-    let (daemon, line) = match ground.build(Duration::ZERO) {
+    let mut at_once = Patience {
+        silence: Duration::ZERO,
+        nobody: Duration::ZERO,
+        pause: &mut |_| false,
+    };
+    let (daemon, line) = match ground.build(&mut at_once) {
         Ok(built) => built,
         Err(error) => {
             ground.session.discard();
@@ -152,6 +159,7 @@ fn fail(ready: &mut Ready, error: &StartError) -> ExitCode {
 
 /// What follows the end of a daemon: one that its cluster has given up joins again, as a new node.
 fn run_on(ground: &mut Ground, mut outcome: Result<EndReason, DaemonError>) -> ExitCode {
+    let mut has_joined_again = false;
     loop {
         let reason = match outcome {
             Ok(reason) => reason,
@@ -168,10 +176,20 @@ fn run_on(ground: &mut Ground, mut outcome: Result<EndReason, DaemonError>) -> E
             EndReason::Terminated | EndReason::Asked(_) | EndReason::Drained(_) => {
                 return ExitCode::SUCCESS;
             }
-            EndReason::NotJoined(_) | EndReason::HeadLost(_) => return ExitCode::FAILURE,
             EndReason::Fenced(_) => {}
+            // The way to the head may be gone again.
+            EndReason::NotJoined(_) if has_joined_again => {}
+            EndReason::NotJoined(_) | EndReason::HeadLost(_) => return ExitCode::FAILURE,
         }
-        outcome = match ground.build(limits::REJOIN_WAIT) {
+        has_joined_again = true;
+        let built = ground.waiting().and_then(|waiting| {
+            ground.build(&mut Patience {
+                silence: limits::REJOIN_WAIT,
+                nobody: limits::HEAD_LOST,
+                pause: &mut |time| waiting.pause(time),
+            })
+        });
+        outcome = match built {
             Ok((daemon, _)) => daemon.run(Box::new(|_| ())),
             Err(error) => {
                 tracing::error!(%error, "the cluster cannot be joined again");
@@ -224,9 +242,22 @@ impl Ground {
         })
     }
 
+    /// What ends the time between two lives.
+    fn waiting(&self) -> Result<Waiting, StartError> {
+        Waiting::new(self.lifeline()?).map_err(StartError::System)
+    }
+
+    fn lifeline(&self) -> Result<Option<OwnedFd>, StartError> {
+        let lifeline = self.lifeline.as_ref().map(OwnedFd::try_clone);
+        lifeline.transpose().map_err(StartError::System)
+    }
+
     /// A daemon that is ready to run, and what is said once it is one of its cluster. One that is to
-    /// join tries so for as long as `patience`.
-    fn build(&mut self, patience: Duration) -> Result<(Daemon<Composed>, ReadyLine), StartError> {
+    /// join tries so with `patience`.
+    fn build(
+        &mut self,
+        patience: &mut Patience<'_>,
+    ) -> Result<(Daemon<Composed>, ReadyLine), StartError> {
         let (memory_settings, memory) = memory::of_environment()?;
         let (options, session, node_ip) = (&self.options, &self.session, &self.node_ip);
         let store_bytes = resources::object_store_bytes(options)?;
@@ -334,7 +365,7 @@ impl Ground {
             working_directory: session.directory().to_owned(),
             child_file_limit: self.child_file_limit,
             log_directory: session.log_directory(),
-            lifeline: self.lifeline.take(),
+            lifeline: self.lifeline()?,
             memory: Box::new(memory),
             metrics_listener,
             metrics_discovery_file: session.directory().join(session_files::METRICS_FILE),

@@ -22,4 +22,4 @@ mod zygote;
 pub use daemon::{Control, Daemon, DaemonError, EndReason, ListenerKind, Settings};
 pub use memory::{MemorySource, SystemMemory};
 pub use spill_places::{SpillSite, SpillSites};
-pub use streams::{Identity, JoinError, Joined, join, join_patiently};
+pub use streams::{Identity, JoinError, Joined, Patience, join, join_patiently};

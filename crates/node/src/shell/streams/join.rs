@@ -78,22 +78,85 @@ pub fn join(address: &str, identity: &Identity) -> Result<Joined, JoinError> {
     }
 }
 
+/// How long a daemon tries to join.
+pub struct Patience<'a> {
+    /// While the head is silent: its machine, or the way there, may come back.
+    pub silence: Duration,
+    /// While the head's machine says that nobody listens there.
+    pub nobody: Duration,
+    /// Lets so much time pass; false where the daemon is to end instead.
+    pub pause: &'a mut dyn FnMut(Duration) -> bool,
+}
+
 /// The same, again and again while nobody answers.
 ///
 /// # Errors
-/// The last failure, once `patience` is over; at once where the node is not wanted.
+/// The last failure, once patience is over; at once where the node is not wanted.
 pub fn join_patiently(
     address: &str,
     identity: &Identity,
-    patience: Duration,
+    patience: &mut Patience<'_>,
 ) -> Result<Joined, JoinError> {
-    let deadline = Instant::now() + patience;
+    let begin = Instant::now();
+    let mut nobody_since = None;
     loop {
-        match join(address, identity) {
-            Err(JoinError::Unreachable { .. }) if Instant::now() < deadline => {
-                std::thread::sleep(limits::STREAM_RETRY_LONGEST);
+        let error = match join(address, identity) {
+            Err(JoinError::Unreachable { address, error }) => {
+                let now = Instant::now();
+                nobody_since = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => nobody_since.or(Some(now)),
+                    _ => None,
+                };
+                let is_over = now.duration_since(begin) >= patience.silence
+                    || nobody_since.is_some_and(|since| now - since >= patience.nobody);
+                let error = JoinError::Unreachable { address, error };
+                if is_over {
+                    return Err(error);
+                }
+                error
             }
             outcome => return outcome,
+        };
+        if !(patience.pause)(limits::STREAM_RETRY_LONGEST) {
+            return Err(error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOWHERE: &str = "127.0.0.1:1";
+
+    /// How often it was tried until it was given up, with pauses that take no time.
+    fn tries(silence: Duration, nobody: Duration, pauses: usize) -> usize {
+        let mut left = pauses;
+        let mut patience = Patience {
+            silence,
+            nobody,
+            pause: &mut |_| {
+                left = left.saturating_sub(1);
+                left > 0
+            },
+        };
+        let outcome = join_patiently(NOWHERE, &Identity::default(), &mut patience);
+        assert!(matches!(outcome, Err(JoinError::Unreachable { .. })));
+        pauses - left
+    }
+
+    #[test]
+    fn whoever_has_no_patience_tries_once() {
+        assert_eq!(tries(Duration::ZERO, Duration::MAX, 5), 0);
+    }
+
+    #[test]
+    fn a_machine_where_nobody_listens_is_given_up_sooner_than_a_silent_one() {
+        assert_eq!(tries(Duration::MAX, Duration::ZERO, 5), 0);
+    }
+
+    #[test]
+    fn a_daemon_that_is_to_end_tries_no_more() {
+        assert_eq!(tries(Duration::MAX, Duration::MAX, 5), 5);
     }
 }

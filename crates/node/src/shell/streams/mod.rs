@@ -18,7 +18,7 @@ use whipray_proto::{Message, NodeId, PROTOCOL_VERSION, limits};
 use crate::core::{ClientId, Micros};
 use outgoing::Outgoing;
 
-pub use join::{JoinError, Joined, join, join_patiently};
+pub use join::{JoinError, Joined, Patience, join, join_patiently};
 
 /// Numbers from here on stand for outgoing streams in the poller.
 pub const FIRST_STREAM: u64 = 1 << 62;
