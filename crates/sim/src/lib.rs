@@ -1,9 +1,9 @@
 //! A whole cluster in one thread, from a seed.
 //!
-//! The cores of control, node and owners are the ones of the product; clock, network, template
-//! process and user programs are simulated. A [`Scenario`] is generated from a seed and can be
-//! printed; [`run`] lives it through and lists what a [`witness`] outside of all processes found
-//! wrong. The same scenario always lives the same life.
+//! The cores of control, nodes and owners are the ones of the product; clocks, network, template
+//! processes and user programs are simulated. A [`Scenario`] is generated from a seed, for one machine
+//! or for several, and can be printed; [`run`] lives it through and lists what a [`witness`] outside
+//! of all processes found wrong. The same scenario always lives the same life.
 //!
 //! Not for: sockets, shared memory and Python, which the tests with real processes cover.
 

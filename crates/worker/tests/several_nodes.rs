@@ -6,6 +6,7 @@
 mod harness;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -99,6 +100,31 @@ fn a_value_is_fetched_and_freed_where_it_was() {
         freed = of_it.map(|free| free.node).collect();
     }
     assert_eq!(freed, [None, Some(nodes.away.node)]);
+    nodes.driver.disconnect();
+    nodes.worker.disconnect();
+    serving.join().unwrap();
+}
+
+/// A store without room for a copy was taken for one whose copy is lost: the task ran again, and a
+/// value that was put was lost for good.
+#[test]
+fn a_full_store_is_no_loss() {
+    let nodes = two_nodes();
+    let serving = echo(&nodes.worker, Some(1 << 20));
+    let handle = submit(&nodes.driver, Bytes::new());
+    wait(&nodes.driver, &[&handle]);
+    let location = handle.value().unwrap().shared;
+    nodes.cluster.is_full.store(true, Ordering::SeqCst);
+    let failure = match nodes.driver.map_shared(&[&handle], &mut || false) {
+        Err(failure) => failure,
+        Ok(_) => panic!("there was no room"),
+    };
+    assert_eq!(failure.kind(), FailureKind::ObjectStoreFull);
+    assert_eq!(handle.value().unwrap().shared, location);
+    nodes.cluster.is_full.store(false, Ordering::SeqCst);
+    let views = nodes.driver.map_shared(&[&handle], &mut || false).unwrap();
+    assert_eq!(views[0].as_ref().unwrap().as_slice().len(), 1 << 20);
+    drop((views, handle));
     nodes.driver.disconnect();
     nodes.worker.disconnect();
     serving.join().unwrap();

@@ -189,7 +189,7 @@ impl Runtime {
     /// node for all that are not mapped yet. Blocks, until `interrupt` says to stop.
     ///
     /// # Errors
-    /// The node is gone.
+    /// The node is gone, or its store has no room for what lies on other nodes.
     pub fn map_shared(
         &self,
         handles: &[&ObjectHandle],
@@ -241,7 +241,7 @@ impl Runtime {
     /// that are not there. All of them are asked for in one go. Blocks.
     ///
     /// # Errors
-    /// The node is gone.
+    /// The node is gone, or its store has no room for what lies on other nodes.
     pub fn map_arguments(&self, arguments: &[Argument]) -> Result<Vec<MappedArgument>, Failure> {
         let sought: Vec<Sought> = arguments
             .iter()
@@ -327,6 +327,11 @@ impl Runtime {
             return Err(node_gone());
         };
         self.note_fetched(&pinned.objects, &distinct);
+        if let Some(lost) = pinned.lost.iter().find(|lost| lost.is_full) {
+            // The copy is where it was: nothing is to be made again.
+            pinned.objects.iter().for_each(|it| self.unpin(it.object));
+            return Err(store_full(lost.object, lost.reason.clone()));
+        }
         let mut found = FxHashMap::default();
         for object in pinned.objects {
             let id = object.object;

@@ -18,7 +18,9 @@ use bytes::Bytes;
 use whipray_net::{Connection, Endpoint, Interest, Listener, Poller, ReadOutcome};
 use whipray_proto::messages::actor::StartActor;
 use whipray_proto::messages::lease::{LeaseGranted, SchedulingClass};
-use whipray_proto::messages::object::{FreeObjects, ObjectCreated, ObjectsPinned, PinnedObject};
+use whipray_proto::messages::object::{
+    FreeObjects, LostObject, ObjectCreated, ObjectsPinned, PinnedObject,
+};
 use whipray_proto::messages::session::{Role, Welcome};
 use whipray_proto::task::TaskOutcome;
 use whipray_proto::{
@@ -37,6 +39,8 @@ pub struct FakeCluster {
     workers: Arc<Mutex<Vec<WorkerAddress>>>,
     /// What processes had freed.
     pub freed: Arc<Mutex<Vec<FreeObjects>>>,
+    /// No store has room for what lies elsewhere.
+    pub is_full: Arc<AtomicBool>,
 }
 
 pub struct FakeNode {
@@ -274,8 +278,18 @@ fn serve(serving: &Serving) {
                     }
                     Message::PinObjects(pin) => {
                         let mut fetched = Vec::new();
+                        let mut lost = Vec::new();
                         for (object, size) in pin.objects.iter().zip(&pin.sizes) {
-                            if !objects.contains_key(object) {
+                            if objects.contains_key(object) {
+                                continue;
+                            }
+                            if serving.cluster.is_full.load(Ordering::SeqCst) {
+                                lost.push(LostObject {
+                                    object: *object,
+                                    reason: "the store is full".to_owned(),
+                                    is_full: true,
+                                });
+                            } else {
                                 objects.insert(*object, (next_offset, *size));
                                 next_offset += size.next_multiple_of(64);
                                 fetched.push(*object);
@@ -299,7 +313,7 @@ fn serve(serving: &Serving) {
                             ObjectsPinned {
                                 request: pin.request,
                                 objects: found,
-                                ..ObjectsPinned::default()
+                                lost,
                             }
                             .into(),
                         )
