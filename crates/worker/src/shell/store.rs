@@ -189,7 +189,8 @@ impl Runtime {
     /// node for all that are not mapped yet. Blocks, until `interrupt` says to stop.
     ///
     /// # Errors
-    /// The node is gone.
+    /// The node is gone; `ObjectStoreFull` where its store has no room for copies of what lies on
+    /// other nodes.
     pub fn map_shared(
         &self,
         handles: &[&ObjectHandle],
@@ -241,7 +242,7 @@ impl Runtime {
     /// that are not there. All of them are asked for in one go. Blocks.
     ///
     /// # Errors
-    /// The node is gone.
+    /// As for [`Self::map_shared`].
     pub fn map_arguments(&self, arguments: &[Argument]) -> Result<Vec<MappedArgument>, Failure> {
         let sought: Vec<Sought> = arguments
             .iter()
@@ -331,6 +332,10 @@ impl Runtime {
         for object in pinned.objects {
             let id = object.object;
             found.insert(id, Arc::new(self.view_of(object)?));
+        }
+        if let Some(full) = pinned.lost.iter().find(|lost| lost.is_full) {
+            // Nothing is lost: whoever says so would have it made again.
+            return Err(store_full(full.object, full.reason.clone()));
         }
         let views = objects.iter().map(|object| found.get(object).cloned());
         let lost = pinned
