@@ -20,6 +20,7 @@ use rustix::process::{Pid, Rlimit, Signal, WaitOptions};
 use whipray_net::{HttpListener, Interest, Listener, Poller, ReadyEvent, Waker};
 use whipray_proto::health::HealthSettings;
 use whipray_proto::link::{ControlSays, NodeSays};
+use whipray_proto::messages::membership::StreamHello;
 use whipray_proto::messages::session::NodeEnds;
 use whipray_proto::{Message, NodeId, limits};
 use whipray_store::Arena;
@@ -167,6 +168,8 @@ pub struct Daemon<C: Control> {
     streams: Streams,
     /// The node that has the control of the cluster; `None`: this one.
     head: Option<NodeId>,
+    /// Nodes that came before it was known whether their Python is the one of this node.
+    early_hellos: Vec<(ClientId, StreamHello)>,
     heartbeats: Option<Heartbeats>,
     /// Who wants to hear that this node is one of its cluster.
     on_joined: Option<OnJoined>,
@@ -236,6 +239,7 @@ impl<C: Control> Daemon<C> {
         let mut daemon = Self {
             streams,
             head,
+            early_hellos: Vec::new(),
             heartbeats,
             on_joined: None,
             join_deadline: None,

@@ -189,7 +189,8 @@ impl Runtime {
     /// node for all that are not mapped yet. Blocks, until `interrupt` says to stop.
     ///
     /// # Errors
-    /// The node is gone, or its store has no room for what lies on other nodes.
+    /// The node is gone; `ObjectStoreFull` where its store has no room for copies of what lies on
+    /// other nodes.
     pub fn map_shared(
         &self,
         handles: &[&ObjectHandle],
@@ -241,7 +242,7 @@ impl Runtime {
     /// that are not there. All of them are asked for in one go. Blocks.
     ///
     /// # Errors
-    /// The node is gone, or its store has no room for what lies on other nodes.
+    /// As for [`Self::map_shared`].
     pub fn map_arguments(&self, arguments: &[Argument]) -> Result<Vec<MappedArgument>, Failure> {
         let sought: Vec<Sought> = arguments
             .iter()

@@ -120,7 +120,7 @@ impl<C: Control> Daemon<C> {
                 self.connections.queue(client, &Refused { reason }.into());
                 self.connections.close(client, &self.poller);
             }
-            Message::StreamHello(hello) => self.greet_node(client, &hello),
+            Message::StreamHello(hello) => self.greet_node(client, hello),
             Message::PeerHello(hello) => self.pass_peer(client, hello),
             Message::HeartbeatHello(hello) => self.greet_heartbeat(client, &hello),
             other => {

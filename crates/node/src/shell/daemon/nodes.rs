@@ -19,7 +19,23 @@ impl<C: Control> Daemon<C> {
     // ---- in -------------------------------------------------------------------------------------
 
     /// Another daemon wants to speak.
-    pub(super) fn greet_node(&mut self, client: ClientId, hello: &StreamHello) {
+    pub(super) fn greet_node(&mut self, client: ClientId, hello: StreamHello) {
+        if self.streams.identity.python.is_empty() && !hello.python.is_empty() {
+            // The template of the workers will say in a moment which Python they have here.
+            return self.early_hellos.push((client, hello));
+        }
+        self.greet_known_python(client, &hello);
+    }
+
+    /// The template of the workers has said which Python they have.
+    pub(super) fn on_python(&mut self, python: String) {
+        self.streams.identity.python = python;
+        for (client, hello) in std::mem::take(&mut self.early_hellos) {
+            self.greet_known_python(client, &hello);
+        }
+    }
+
+    fn greet_known_python(&mut self, client: ClientId, hello: &StreamHello) {
         let objection = match same_token(&self.streams.identity.token, &hello.token) {
             false => Some("its token is not the one of this cluster".to_owned()),
             // Nodes that control has not heard of come to the head alone.

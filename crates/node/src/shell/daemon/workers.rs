@@ -102,7 +102,7 @@ impl<C: Control> Daemon<C> {
         match said {
             ZygoteSays::Ready { pid, python } => {
                 tracing::info!(pid, python, "template process is ready");
-                self.streams.identity.python = python;
+                self.on_python(python);
             }
             ZygoteSays::Spawned { worker, pid } => match WorkerId::from_hex(&worker) {
                 Some(worker) => {
