@@ -126,9 +126,10 @@ def main() -> int:
         try:
             driver = cluster.driver(0, TRANSFERS, arguments=[str(arguments.rounds)])
             assert driver.process.wait(600) == 0, driver.told()
+            told = driver.stdout
         finally:
             drivers.end_all()
-    (line,) = [line for line in driver.stdout.splitlines() if line.startswith("figures")]
+    (line,) = [line for line in told.splitlines() if line.startswith("figures")]
     figures.update(json.loads(line.partition(" ")[2]))
     if arguments.json:
         print(json.dumps(figures))

@@ -45,3 +45,9 @@ def test_the_blocks_of_a_page_are_one_program(page: str, tmp_path: Path) -> None
     assert expected
     printed = output_of(program, tmp_path)
     assert [line for line in expected if line not in printed] == []
+
+
+def test_a_cluster_of_several_nodes_in_one_program(tmp_path: Path) -> None:
+    (program,) = [block for block in blocks("cluster.md") if "cluster_utils" in block]
+    assert EXPECTED.findall(program) == ["True"]
+    assert output_of(program, tmp_path) == ["True"]
