@@ -44,6 +44,10 @@ impl Daemon {
 
     pub(super) fn tell_control(&mut self, says: NodeSays, around: &mut Around) {
         self.note(around, || format!("node > control: {says:?}"));
+        if let NodeSays::ProcessGone { process, .. } = &says {
+            // Also one whose end the node has not heard of within the time that it waits for that.
+            self.grants.worker_gone(process);
+        }
         if self.is_head() {
             return self.on_node_says(self.id, says, around);
         }
