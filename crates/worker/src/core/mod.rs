@@ -398,7 +398,7 @@ impl Core {
 
     /// Called before output is written: what is told to the node once per batch.
     pub fn settle(&mut self) {
-        self.tasks.update_targets(&mut self.effects);
+        self.tasks.update_targets(&self.me.node, &mut self.effects);
         self.objects.give_back(&mut self.effects);
     }
 

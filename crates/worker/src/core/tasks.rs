@@ -407,7 +407,7 @@ impl TaskTable {
     }
 
     /// Tells the node of every class for which more, or fewer, workers are wanted than it knows.
-    pub fn update_targets(&mut self, effects: &mut Vec<Effect>) {
+    pub fn update_targets(&mut self, here: &NodeId, effects: &mut Vec<Effect>) {
         if self.dirty.is_empty() {
             return;
         }
@@ -424,6 +424,13 @@ impl TaskTable {
             let held = class.leases.len() as u32;
             let wants_more = desired > held && desired > class.target_sent;
             let wants_less = class.target_sent > held && desired < class.target_sent;
+            if wants_more && class.target_sent <= held {
+                // What is idle elsewhere counts as taken there: a task with a mere preference for
+                // that node would go to another one.
+                self.return_leases(effects, |lease| {
+                    lease.class != *number && lease.worker.node != *here
+                });
+            }
             if wants_more || wants_less {
                 self.send_target(*number, effects);
             }

@@ -337,7 +337,8 @@ fn a_task_runs_near_most_of_its_arguments() {
     };
     let template = template();
     owner.submit_with(&template, arguments(&[&first, &second, &third]));
-    assert_eq!(targets(&mut owner), [(1, Some(node(3)))]);
+    // What is idle elsewhere is given back first.
+    assert_eq!(targets(&mut owner), [(0, None), (1, Some(node(3)))]);
     owner.submit_with(&template, arguments(&[&first]));
     assert_eq!(targets(&mut owner), [(2, Some(node(2)))]);
     let here = put(&mut owner, 1);
@@ -370,5 +371,36 @@ fn what_becomes_ready_later_counts_as_well() {
     owner.grant_of(0, 1, far_address("w1", 2));
     owner.effects();
     owner.reply("w1", first.id(), TaskOutcome::Returned, vec![shared(2)], 10);
-    assert_eq!(targets(&mut owner), [(1, Some(node(2)))]);
+    let told = owner.told_node();
+    assert!(
+        matches!(
+            told.as_slice(),
+            [
+                Message::LeaseTarget(before),
+                Message::LeaseReturn(_),
+                Message::LeaseTarget(wanted),
+            ] if before.class == 0 && before.target == 0
+                && wanted.class == 1 && wanted.definition.near == Some(node(2))
+        ),
+        "what is idle there makes room first: {told:?}"
+    );
+}
+
+#[test]
+fn idle_leases_here_stay_when_another_class_wants_some() {
+    let mut owner = TestOwner::new("owner");
+    let first = owner.submit(&template());
+    owner.grant(1, "w1");
+    owner.effects();
+    owner.answer("w1", first.id(), "small");
+    owner.effects();
+    let other = TaskTemplate {
+        class: SchedulingClass {
+            environment: [("A".to_owned(), "1".to_owned())].into(),
+            ..template().class
+        },
+        ..template()
+    };
+    owner.submit(&other);
+    assert_eq!(targets(&mut owner), [(1, None)]);
 }
