@@ -1,5 +1,6 @@
 """Which of several nodes tasks, actors and placement groups go to."""
 
+import os
 from collections import Counter
 
 import pytest
@@ -10,33 +11,26 @@ pytestmark = pytest.mark.usefixtures("nodes")
 NOBODY = "ab" * 28
 
 
-@pytest.fixture(scope="module")
-def meeting(ray):
-    """`meeting(count, **options)` runs so many tasks that wait for each other; their nodes."""
+@pytest.fixture
+def meeting(ray, tmp_path):
+    """`meeting(count, **options)` runs so many tasks that wait for each other; their nodes.
 
-    @ray.remote(num_cpus=0, resources={"head": 0.001})
-    class Door:
-        def __init__(self, count):
-            self.missing = count
-
-        def enter(self):
-            self.missing -= 1
-
-        def is_open(self):
-            return self.missing <= 0
+    They meet in a folder: a task that waited in `get` would lend its CPU to others meanwhile."""
 
     @ray.remote
-    def guest(door):
+    def guest(door, count):
+        import os
         import time
 
-        ray.get(door.enter.remote())
-        while not ray.get(door.is_open.remote()):
+        open(os.path.join(door, str(os.getpid())), "w").close()
+        while len(os.listdir(door)) < count:
             time.sleep(0.02)
         return ray.get_runtime_context().get_node_id()
 
     def meeting(count, **options):
-        door = Door.remote(count)
-        return [guest.options(**options).remote(door) for _ in range(count)]
+        door = tmp_path / f"door_{len(os.listdir(tmp_path))}"
+        door.mkdir()
+        return [guest.options(**options).remote(str(door), count) for _ in range(count)]
 
     return meeting
 
