@@ -76,6 +76,13 @@ pub const RECLAIM_LEAST: Duration = Duration::from_millis(2);
 /// While others wait, holders are asked again for idle leases after this time.
 pub const RECLAIM_REPEAT: Duration = Duration::from_millis(100);
 
+/// How long owners may take until they say that their idle leases are back. One that lives says so at
+/// once; one that does not in time is not waited for again until it does.
+pub const IDLE_ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// How long nodes that had nothing idle for a demand are not asked again for that reason alone.
+pub const HOPE_AGAIN: Duration = Duration::from_millis(100);
+
 /// Whoever waits without anything for this long has what it lacks saved for it, for as long.
 pub const STARVING: Duration = Duration::from_secs(1);
 

@@ -36,27 +36,27 @@ pub enum Decision {
     Never(String),
 }
 
-/// Decides for a request outside of placement groups. `turn` grows with every decision, so that
-/// equals take turns.
+/// Decides for a request outside of placement groups. What is to be spread goes round the nodes that
+/// have room, in the order of their ids: `after` is the one that was chosen last.
 pub fn decide(
     nodes: &[NodeView],
     local: NodeId,
     request: &Resources,
     strategy: Option<&SchedulingStrategy>,
-    turn: u64,
+    after: NodeId,
 ) -> Decision {
     let Some(strategy) = strategy else {
-        return choose(nodes.iter().collect(), local, request, false, turn);
+        return choose(nodes.iter().collect(), local, request, false, after);
     };
     if let Some(affinity) = &strategy.affinity {
-        return with_affinity(nodes, local, request, strategy, affinity, turn);
+        return with_affinity(nodes, local, request, strategy, affinity, after);
     }
     let spreads = strategy.spreads;
     let tiers = tiers(nodes, strategy);
     let mut first_reason = None;
     let mut waits = None;
     for tier in tiers {
-        match choose(tier, local, request, spreads, turn) {
+        match choose(tier, local, request, spreads, after) {
             Decision::Run(node) => return Decision::Run(node),
             Decision::Wait(node, reason) => {
                 waits.get_or_insert(Decision::Wait(node, reason));
@@ -110,6 +110,24 @@ fn tiers<'a>(nodes: &'a [NodeView], strategy: &SchedulingStrategy) -> Vec<Vec<&'
     tiers
 }
 
+/// How much a strategy prefers a node to others; the least first. A node that it does not want at all
+/// comes last.
+pub fn rank(strategy: &SchedulingStrategy, view: &NodeView) -> usize {
+    if let Some(affinity) = &strategy.affinity {
+        return usize::from(affinity.node != view.node);
+    }
+    let matches = |selector: &LabelSelector| labels::matches(selector, &view.labels);
+    if !strategy.hard.iter().all(matches) {
+        return usize::MAX;
+    }
+    let first = match strategy.selectors.as_slice() {
+        [] => Some(0),
+        selectors => selectors.iter().position(matches),
+    };
+    let is_preferred = strategy.soft.as_ref().is_some_and(matches);
+    first.map_or(usize::MAX, |first| 2 * first + usize::from(!is_preferred))
+}
+
 fn missing_labels(strategy: &SchedulingStrategy) -> String {
     let selectors = strategy.hard.iter().chain(&strategy.selectors);
     let wanted: Vec<String> = selectors.map(labels::describe).collect();
@@ -125,14 +143,14 @@ fn with_affinity(
     request: &Resources,
     strategy: &SchedulingStrategy,
     affinity: &NodeAffinity,
-    turn: u64,
+    after: NodeId,
 ) -> Decision {
     let others = || {
         let without = SchedulingStrategy {
             affinity: None,
             ..strategy.clone()
         };
-        decide(nodes, local, request, Some(&without), turn)
+        decide(nodes, local, request, Some(&without), after)
     };
     let is_eligible = |view: &&NodeView| {
         let matches = |selector: &LabelSelector| labels::matches(selector, &view.labels);
@@ -178,7 +196,7 @@ fn choose(
     local: NodeId,
     request: &Resources,
     spreads: bool,
-    turn: u64,
+    after: NodeId,
 ) -> Decision {
     let feasible: Vec<&NodeView> = nodes
         .iter()
@@ -202,18 +220,10 @@ fn choose(
         return Decision::Wait(any.node, reason);
     }
     if spreads {
-        // Those with least in use, in turn.
-        let least = free
+        let next = free
             .iter()
-            .map(|view| used_permille(view))
-            .min()
-            .unwrap_or(0);
-        let equals: Vec<_> = free
-            .iter()
-            .filter(|view| used_permille(view) == least)
-            .collect();
-        let index = usize::try_from(turn % equals.len().max(1) as u64).unwrap_or(0);
-        return Decision::Run(equals.get(index).map_or(any.node, |view| view.node));
+            .min_by_key(|view| (view.node <= after, view.node));
+        return Decision::Run(next.map_or(any.node, |view| view.node));
     }
     // Nodes with GPUs are kept for those who ask for some; below the threshold all are equal, and
     // the local one, then the first one, is taken.

@@ -43,19 +43,19 @@ fn affinity(number: u8, is_soft: bool) -> SchedulingStrategy {
 }
 
 fn ask(nodes: &[NodeView], amount: f64, strategy: &SchedulingStrategy) -> Decision {
-    decide(nodes, id(1), &cpus(amount), Some(strategy), 0)
+    decide(nodes, id(1), &cpus(amount), Some(strategy), id(0))
 }
 
 #[test]
 fn the_local_node_serves_until_it_is_busy() {
     let nodes = [node(1, 4.0, 3.0, "a"), node(2, 4.0, 4.0, "a")];
     assert_eq!(
-        decide(&nodes, id(1), &cpus(1.0), None, 0),
+        decide(&nodes, id(1), &cpus(1.0), None, id(0)),
         Decision::Run(id(1))
     );
     let nodes = [node(1, 4.0, 1.0, "a"), node(2, 4.0, 4.0, "a")];
     assert_eq!(
-        decide(&nodes, id(1), &cpus(1.0), None, 0),
+        decide(&nodes, id(1), &cpus(1.0), None, id(0)),
         Decision::Run(id(2))
     );
 }
@@ -67,31 +67,33 @@ fn nodes_with_gpus_are_kept_for_those_who_ask_for_them() {
     with_gpu.available = with_gpu.total.clone();
     let nodes = [with_gpu, node(2, 4.0, 4.0, "a")];
     assert_eq!(
-        decide(&nodes, id(1), &cpus(1.0), None, 0),
+        decide(&nodes, id(1), &cpus(1.0), None, id(0)),
         Decision::Run(id(2))
     );
     let request = cpus(1.0).with(GPU, 1.0);
     assert_eq!(
-        decide(&nodes, id(2), &request, None, 0),
+        decide(&nodes, id(2), &request, None, id(0)),
         Decision::Run(id(1))
     );
 }
 
 #[test]
-fn spread_takes_the_least_used_and_equals_in_turn() {
+fn spread_goes_round_the_nodes_that_have_room() {
     let spread = SchedulingStrategy {
         spreads: true,
         ..SchedulingStrategy::default()
     };
     let nodes = [
-        node(1, 4.0, 3.0, "a"),
+        node(1, 4.0, 1.0, "a"),
         node(2, 4.0, 4.0, "a"),
-        node(3, 4.0, 4.0, "a"),
+        node(3, 4.0, 0.0, "a"),
+        node(4, 4.0, 4.0, "a"),
     ];
-    let chosen = |turn| decide(&nodes, id(1), &cpus(1.0), Some(&spread), turn);
-    assert_eq!(chosen(0), Decision::Run(id(2)));
-    assert_eq!(chosen(1), Decision::Run(id(3)));
-    assert_eq!(chosen(2), Decision::Run(id(2)));
+    let chosen = |after| decide(&nodes, id(1), &cpus(1.0), Some(&spread), id(after));
+    assert_eq!(chosen(0), Decision::Run(id(1)));
+    assert_eq!(chosen(1), Decision::Run(id(2)));
+    assert_eq!(chosen(2), Decision::Run(id(4)));
+    assert_eq!(chosen(4), Decision::Run(id(1)));
 }
 
 #[test]
@@ -185,7 +187,7 @@ proptest! {
         amount in 0u8..9,
         hard in proptest::option::of(0usize..3),
         spreads in any::<bool>(),
-        turn in any::<u64>(),
+        after in any::<u8>(),
     ) {
         let zones = ["a", "b", "c"];
         let hard = hard.map(|index| zone(&[zones[index]]));
@@ -194,7 +196,7 @@ proptest! {
         let is_eligible = |view: &&NodeView| hard.as_ref().is_none_or(|hard| labels::matches(hard, &view.labels));
         let can_now = nodes.iter().filter(is_eligible).any(|view| view.available.covers(&request));
         let can_ever = nodes.iter().filter(is_eligible).any(|view| view.total.covers(&request));
-        match decide(&nodes, id(1), &request, Some(&strategy), turn) {
+        match decide(&nodes, id(1), &request, Some(&strategy), id(after)) {
             Decision::Run(chosen) => {
                 let view = nodes.iter().filter(is_eligible).find(|view| view.node == chosen);
                 prop_assert!(view.is_some_and(|view| view.available.covers(&request)));
@@ -213,7 +215,7 @@ proptest! {
 fn what_no_node_has_is_named_with_the_most_that_any_has() {
     let nodes = [node(1, 1.0, 1.0, "a"), node(2, 4.0, 4.0, "a")];
     assert_eq!(
-        decide(&nodes, id(1), &cpus(8.0), None, 0),
+        decide(&nodes, id(1), &cpus(8.0), None, id(0)),
         Decision::Infeasible("asks for 8 CPU and no node has more than 4".to_owned())
     );
     let mut with_gold = node(3, 1.0, 1.0, "a");
@@ -221,7 +223,7 @@ fn what_no_node_has_is_named_with_the_most_that_any_has() {
     let nodes = [node(1, 4.0, 4.0, "a"), with_gold];
     let request = cpus(2.0).with("gold", 1.0);
     assert_eq!(
-        decide(&nodes, id(1), &request, None, 0),
+        decide(&nodes, id(1), &request, None, id(0)),
         Decision::Infeasible(
             "asks for {CPU: 2, gold: 1} together, and no single node has all of that".to_owned()
         )

@@ -35,6 +35,7 @@ fn ask_for_leases(client: &mut Client, target: u32) -> TestResult {
         definition,
         target,
         example: "f".to_owned(),
+        says_if_busy: false,
     })
 }
 

@@ -74,6 +74,10 @@ impl Control {
             return;
         };
         entry.node = Some(node);
+        let strategy = entry.spec.strategy.as_deref();
+        if strategy.is_some_and(|strategy| strategy.spreads) {
+            self.last_spread = node;
+        }
         entry.is_queued = is_queued;
         entry.is_recalled = false;
         let place = ControlSays::PlaceActor {
@@ -135,7 +139,8 @@ impl Control {
                 .map_or(spec.owner.node, |view| view.node),
             false => spec.owner.node,
         };
-        let first = decide(views, local, &wanted, strategy, turn);
+        let after = self.last_spread;
+        let first = decide(views, local, &wanted, strategy, after);
         let queued_at = match first {
             Decision::Run(node) => {
                 return Choice::At {
@@ -155,7 +160,7 @@ impl Control {
         // What a node must have in total need not be free.
         let could_serve = |view: &&NodeView| explain_infeasible(&view.total, &wanted).is_none();
         let could_serve: Vec<NodeView> = views.iter().filter(could_serve).cloned().collect();
-        match decide(&could_serve, local, &resources, strategy, turn) {
+        match decide(&could_serve, local, &resources, strategy, after) {
             Decision::Run(node) => Choice::At {
                 node,
                 is_queued: false,

@@ -77,6 +77,8 @@ pub struct Control {
     /// Those without a process, in the order in which they came.
     line: BTreeMap<u64, ActorId>,
     last_turn: u64,
+    /// Where the last actor went that was to be spread.
+    last_spread: NodeId,
     /// Live actors by namespace and name.
     names: FxHashMap<(String, String), ActorId>,
     /// Actors that are not dead, by the process that they end with.
@@ -132,6 +134,7 @@ impl Control {
             actors: FxHashMap::default(),
             line: BTreeMap::new(),
             last_turn: 0,
+            last_spread: NodeId::default(),
             names: FxHashMap::default(),
             owned: FxHashMap::default(),
             subscriptions: FxHashMap::default(),

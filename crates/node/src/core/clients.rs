@@ -239,6 +239,7 @@ impl Node {
         self.forget_inquiries_of(client);
         self.keep_metrics_of(client);
         self.end_leases_of(client, &entry, now);
+        self.holder_gone(client, now);
         self.objects.client_gone(client);
         self.objects.owner_gone(entry.worker);
         self.settle_objects(now);

@@ -1,14 +1,15 @@
 //! Leases of workers on other nodes that owners of this node hold: numbered anew, and translated.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use whipray_proto::messages::lease::{
-    KillWorker, LeaseGranted, LeaseLost, LeasePending, LeaseRefused, LeaseReturn, ReclaimIdle,
+    KillWorker, LeaseGranted, LeaseLost, LeasePending, LeaseRefused, LeaseReturn,
 };
-use whipray_proto::{DeathCause, LeaseId, Message, NodeId, WorkerId};
+use whipray_proto::{DeathCause, LeaseId, Message, NodeId, WorkerId, limits};
 use whipray_sched::policy::Decision;
 
+use super::forwarding::Trial;
 use super::leases::Waiter;
-use super::timers::Micros;
+use super::timers::{Micros, micros};
 use super::{ClientId, Effect, Node};
 
 /// A lease that another node has given.
@@ -68,7 +69,7 @@ impl ForeignLeases {
 }
 
 impl Node {
-    fn tell_node(&mut self, node: NodeId, message: impl Into<Message>) {
+    pub(super) fn tell_node(&mut self, node: NodeId, message: impl Into<Message>) {
         let message = message.into();
         self.effects.push(Effect::ToNode { node, message });
     }
@@ -93,6 +94,9 @@ impl Node {
         share.asked = share.asked.saturating_sub(1);
         share.seen = share.seen.saturating_sub(1);
         share.held += 1;
+        if share.asked == 0 {
+            share.trial = Trial::No;
+        }
         if !is_in_group {
             match (is_counted, is_seen) {
                 (false, false) => self.neighbours.take(from, &demand.resources, 1),
@@ -229,16 +233,6 @@ impl Node {
         }
     }
 
-    /// On another node others wait: those who hold something of it return what is idle.
-    pub(super) fn reclaim_for(&mut self, node: NodeId) {
-        let leases = self.forwarding.leases.iter();
-        let of_node = leases.filter(|(_, lease)| lease.node == node);
-        let holders: FxHashSet<ClientId> = of_node.map(|(_, lease)| lease.owner).collect();
-        for holder in holders {
-            self.send(holder, ReclaimIdle {});
-        }
-    }
-
     /// Another node says why a demand gets nothing there.
     pub(super) fn pending_elsewhere(&mut self, from: NodeId, pending: LeasePending, now: Micros) {
         let Some(waiter) = self.forwarding.waiter(pending.class) else {
@@ -256,13 +250,19 @@ impl Node {
             return self.schedule(now);
         }
         let is_starved = demand.obtained() == 0;
-        // It has waited there for long: whoever has something first serves instead.
+        if pending.is_only_busy && !demand.hopes.busy.contains(&from) {
+            demand.hopes.busy.push(from);
+            demand.hopes.not_before = now + micros(limits::HOPE_AGAIN);
+        }
+        // Nothing is free there, or it has waited there for long: whoever has something first serves
+        // instead.
         let resources = demand.resources.clone();
         let share = demand.share_of(from);
         share.change(&mut self.neighbours, &resources, |share| {
             share.is_stuck = true;
+            share.trial = Trial::No;
         });
-        if is_starved {
+        if is_starved && !pending.is_only_busy {
             self.send(owner, LeasePending { class, ..pending });
         }
         self.update_hunger(waiter, now);

@@ -8,7 +8,7 @@
 use rustc_hash::FxHashMap;
 use whipray_proto::messages::lease::{LeaseTarget, SchedulingClass};
 use whipray_proto::{NodeId, Resources};
-use whipray_sched::policy::{Decision, NodeView, decide};
+use whipray_sched::policy::{Decision, NodeView};
 
 use super::groups::group_of;
 use super::leases::{Demand, Waiter};
@@ -32,6 +32,24 @@ pub struct Share {
     /// As far as is known nothing is free there: whoever has something first serves instead, and
     /// what becomes free there is not kept from others for it.
     pub is_stuck: bool,
+    pub trial: Trial,
+}
+
+/// Whether a node was asked that looks full, in the hope that leases there are idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    No,
+    /// Its views mean nothing until it has looked for idle leases.
+    Wanted,
+    /// It was told to say so if it finds none.
+    Told,
+}
+
+/// What a demand is to get next, and of whom.
+pub(super) struct Choice {
+    pub decision: Decision,
+    /// The node looks full.
+    pub is_trial: bool,
 }
 
 impl Share {
@@ -88,25 +106,12 @@ impl Forwarding {
     }
 }
 
-/// Whether a demand is, by what it says, served here rather than on another node, as things are.
-pub fn is_for_here(nodes: &[NodeView], demand: &Demand, turn: u64) -> bool {
-    let [own, others @ ..] = nodes else {
-        return true;
-    };
-    if demand.is_of_node {
-        return true;
-    }
-    match demand.strategy.as_deref() {
-        None => {
-            let near = others.iter().find(|view| demand.near == Some(view.node));
-            near.is_none_or(|view| !view.available.covers(&demand.resources))
-        }
-        Some(strategy) if strategy.group.is_some() => true,
-        strategy => {
-            let decision = decide(nodes, own.node, &demand.resources, strategy, turn);
-            matches!(decision, Decision::Run(node) if node == own.node)
-        }
-    }
+/// With which prospects a node is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    InRoom,
+    Trial,
+    Stuck,
 }
 
 /// How often a request fits into what is free, at most `most` times.
@@ -152,33 +157,44 @@ impl Node {
             let (missing, stuck) = (demand.missing(), demand.stuck());
             let someone = self.neighbours.open_others();
             let has_room = |view: &NodeView| view.available.covers(&demand.resources);
-            if missing + stuck == 0
-                || !someone.iter().any(has_room) && (missing == 0 || demand.serves_here)
+            let is_choosy = demand.strategy.is_some() || demand.near.is_some();
+            let may_wait_here = missing == 0 || demand.serves_here;
+            if missing + stuck == 0 || !is_choosy && may_wait_here && !someone.iter().any(has_room)
             {
                 return false;
             }
-            let spreads = demand.strategy.as_deref().is_some_and(|it| it.spreads);
-            match self.choose_for(demand) {
+            let choice = self.choose_for(demand);
+            let hopes_for_here = demand.strategy.is_none() && demand.hopes.round.is_some();
+            if hopes_for_here && !choice.is_trial && self.could_be_freed(waiter) {
+                return false;
+            }
+            let spreads = demand.spreads();
+            match choice.decision {
                 Decision::Run(node) if node != self.config.node => {
-                    self.neighbours.turn += 1;
-                    let view = self.neighbours.open_others().iter();
-                    let mut room = view.filter(|view| view.node == node);
                     let most = if spreads { 1 } else { missing + stuck };
-                    let count = room
-                        .next()
-                        .map_or(0, |view| fits(&view.available, &demand.resources, most));
+                    let mut views = self.neighbours.open_others().iter();
+                    let view = views.find(|view| view.node == node);
+                    let room = view.map(|view| match choice.is_trial {
+                        true => demand.hoped_for(view),
+                        false => view.available.clone(),
+                    });
+                    let count = room.map_or(0, |room| fits(&room, &demand.resources, most));
                     if count == 0 {
                         return false;
                     }
                     self.take_back_stuck(waiter, count.saturating_sub(missing));
-                    self.ask(waiter, node, count, false);
+                    let kind = match choice.is_trial {
+                        true => Ask::Trial,
+                        false => Ask::InRoom,
+                    };
+                    self.ask(waiter, node, count, kind);
                     self.update_hunger(waiter, now);
                     if spreads {
                         return true;
                     }
                 }
                 Decision::Wait(node, _) if node != self.config.node && missing > 0 => {
-                    self.ask(waiter, node, missing, true);
+                    self.ask(waiter, node, missing, Ask::Stuck);
                     self.update_hunger(waiter, now);
                     return false;
                 }
@@ -187,7 +203,7 @@ impl Node {
                     let affinity = demand.strategy.as_ref().and_then(|it| it.affinity.as_ref());
                     let node = affinity.map(|affinity| affinity.node);
                     if let Some(node) = node.filter(|node| self.neighbours.is_open(*node)) {
-                        self.ask(waiter, node, missing, true);
+                        self.ask(waiter, node, missing, Ask::Stuck);
                         self.update_hunger(waiter, now);
                     }
                     return false;
@@ -195,37 +211,6 @@ impl Node {
                 _ => return false,
             }
         }
-    }
-
-    /// Which node is to serve the next lease of a demand.
-    pub(super) fn choose_for(&self, demand: &Demand) -> Decision {
-        let has_room = |view: &&NodeView| view.available.covers(&demand.resources);
-        let near = demand
-            .near
-            .filter(|near| demand.strategy.is_none() && !demand.avoids.contains(near));
-        if let Some(near) = near {
-            let views = self.neighbours.open_others().iter();
-            let mut near = views.filter(|view| view.node == near).filter(has_room);
-            if let Some(view) = near.next() {
-                return Decision::Run(view.node);
-            }
-        }
-        let nodes = self.neighbours.open();
-        let without_avoided: Vec<NodeView>;
-        let nodes = if demand.avoids.is_empty() {
-            nodes
-        } else {
-            let is_meant = |view: &&NodeView| !demand.avoids.contains(&view.node);
-            without_avoided = nodes.iter().filter(is_meant).cloned().collect();
-            &without_avoided
-        };
-        let nodes = match (&self.draining, nodes) {
-            (Some(_), [own, others @ ..]) if own.node == self.config.node => others,
-            _ => nodes,
-        };
-        let strategy = demand.strategy.as_deref();
-        let (own, turn) = (self.config.node, self.neighbours.turn);
-        decide(nodes, own, &demand.resources, strategy, turn)
     }
 
     /// Asks the nodes where bundles of its group lie for all that a demand has not; what too many
@@ -248,7 +233,7 @@ impl Node {
                 .and_then(|demand| demand.shares.iter().find(|share| share.node == node));
             let asked = share.map_or(0, |share| share.asked);
             if missing > asked {
-                self.ask(waiter, node, missing - asked, true);
+                self.ask(waiter, node, missing - asked, Ask::Stuck);
                 has_changed = true;
             }
         }
@@ -258,18 +243,22 @@ impl Node {
     }
 
     /// Notes that so many more are asked for on a node; [`Self::tell_shares`] says it.
-    fn ask(&mut self, waiter: Waiter, node: NodeId, count: u32, is_stuck: bool) {
+    fn ask(&mut self, waiter: Waiter, node: NodeId, count: u32, kind: Ask) {
         let Some(demand) = self.demands.get_mut(&waiter) else {
             return;
         };
         if demand.number == 0 {
             demand.number = self.forwarding.number(waiter);
         }
+        demand.goes_to(node, &mut self.neighbours);
         let resources = demand.resources.clone();
         let share = demand.share_of(node);
         share.change(&mut self.neighbours, &resources, |share| {
             share.asked += count;
-            share.is_stuck = is_stuck;
+            share.is_stuck = kind == Ask::Stuck;
+            if kind == Ask::Trial {
+                share.trial = Trial::Wanted;
+            }
         });
     }
 
@@ -330,15 +319,19 @@ impl Node {
         let mut told = Vec::new();
         for share in &mut demand.shares {
             let wish = share.wish(target);
-            if wish != share.told {
+            let is_trial = share.trial == Trial::Wanted;
+            if wish != share.told || is_trial {
                 share.told = wish;
-                told.push((share.node, wish));
+                told.push((share.node, wish, is_trial));
+            }
+            if is_trial {
+                share.trial = Trial::Told;
             }
         }
         demand
             .shares
             .retain(|share| share.asked + share.held + share.told > 0);
-        for (node, target) in told {
+        for (node, target, says_if_busy) in told {
             let message = LeaseTarget {
                 class: demand.number,
                 definition: SchedulingClass {
@@ -350,6 +343,7 @@ impl Node {
                 },
                 target,
                 example: demand.example.clone(),
+                says_if_busy,
             };
             self.effects.push(super::Effect::ToNode {
                 node,
@@ -374,8 +368,11 @@ impl Node {
                 changed.push(*waiter);
                 let views = self.neighbours.open_others().iter();
                 match views.clone().find(|view| view.node == share.node) {
-                    None => share.asked = 0,
-                    Some(_) if is_in_group => {}
+                    None => {
+                        share.asked = 0;
+                        share.trial = Trial::No;
+                    }
+                    Some(_) if is_in_group || share.trial != Trial::No => {}
                     Some(view) => share.is_stuck = !view.available.covers(&demand.resources),
                 }
                 share.seen = share.asked;

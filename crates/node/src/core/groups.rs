@@ -188,7 +188,13 @@ impl Node {
             available: self.ledger.available().clone(),
             labels: self.config.labels.clone(),
         };
-        decide(&[view], node, request, Some(strategy), 0)
+        decide(
+            &[view],
+            node,
+            request,
+            Some(strategy),
+            whipray_proto::NodeId::default(),
+        )
     }
 
     /// Why someone who could be served has to wait, as a sentence.

@@ -49,7 +49,13 @@ impl Node {
                 view.available.clone_from(self.ledger.available());
             }
         }
-        decide(&nodes, self.config.node, request, strategy, 0)
+        decide(
+            &nodes,
+            self.config.node,
+            request,
+            strategy,
+            NodeId::default(),
+        )
     }
 
     fn own_view(&self) -> NodeView {
@@ -73,7 +79,13 @@ impl Node {
             strategy => {
                 let mut own = self.own_view();
                 own.available.clone_from(&own.total);
-                let decision = decide(&[own], self.config.node, request, strategy, 0);
+                let decision = decide(
+                    &[own],
+                    self.config.node,
+                    request,
+                    strategy,
+                    NodeId::default(),
+                );
                 matches!(decision, Decision::Run(_) | Decision::Wait(..))
             }
         }
@@ -207,7 +219,7 @@ impl Node {
             }
             return here();
         }
-        match self.choose_for(demand) {
+        match self.decide_for(demand) {
             Decision::Wait(node, reason) if node == self.config.node => {
                 format!("{reason}, and no other node has it free")
             }

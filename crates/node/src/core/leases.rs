@@ -11,7 +11,7 @@ use whipray_sched::policy::Decision;
 
 use super::clients::Client;
 use super::effect::Environment;
-use super::forwarding::Share;
+use super::forwarding::{Share, Trial};
 use super::judging::unschedulable;
 use super::timers::{Micros, Timer, micros};
 use super::workers::{Hold, Link, Work};
@@ -53,6 +53,22 @@ pub struct Demand {
     pub avoids: Vec<NodeId>,
     /// Until when it waits for news of the node that it insists on.
     pub unheard_until: Option<Micros>,
+    pub hopes: Hopes,
+    /// The node that was last chosen for it, where it is to be spread.
+    pub last_node: NodeId,
+}
+
+/// That leases which others have may be idle, so that a node has more to give than it seems.
+#[derive(Clone, Debug, Default)]
+pub struct Hopes {
+    /// While this round is not over, something may come back here.
+    pub round: Option<u64>,
+    /// The node that asks wants to hear when there is nothing to hope for.
+    pub is_asked_to_say: bool,
+    /// Other nodes that had nothing idle.
+    pub busy: Vec<NodeId>,
+    /// When to hope anew: what was in use is so for a while.
+    pub not_before: Micros,
 }
 
 impl Demand {
@@ -75,6 +91,8 @@ impl Demand {
             shares: Vec::new(),
             avoids: Vec::new(),
             unheard_until: None,
+            hopes: Hopes::default(),
+            last_node: NodeId::default(),
         }
     }
 
@@ -127,6 +145,7 @@ impl Demand {
                 held: 0,
                 told: 0,
                 is_stuck: false,
+                trial: Trial::No,
             });
             self.shares.len() - 1
         });
@@ -196,6 +215,7 @@ impl Node {
                 is_of_node,
                 serves_here,
                 unheard_until,
+                last_node: self.neighbours.last_spread,
                 ..Demand::new(definition, request.example, infeasible)
             };
             self.demands.insert(waiter, demand);
@@ -205,8 +225,15 @@ impl Node {
         };
         let is_raised = target > demand.target;
         demand.target = target;
-        if is_raised {
+        if is_raised || request.says_if_busy {
             self.reclaim.is_fresh = true;
+            demand.hopes.is_asked_to_say = request.says_if_busy;
+            if !self.neighbours.is_alone()
+                && (request.says_if_busy || now >= demand.hopes.not_before)
+            {
+                demand.hopes.round = Some(self.reclaim.next_round());
+                demand.hopes.busy.clear();
+            }
             if let Some(strategy) = demand.strategy.clone() {
                 self.ask_for_group(Some(&strategy));
             }
@@ -230,6 +257,7 @@ impl Node {
             class,
             infeasible: true,
             reason: reason.to_owned(),
+            ..LeasePending::default()
         };
         self.send(owner, pending);
         let driver = self.jobs.get(&job).map(|job| job.driver);
@@ -263,6 +291,9 @@ impl Node {
             return;
         }
         self.waiting.push(waiter);
+        // It waits here since before the holders of leases were asked.
+        let is_to_come = |round: u64| self.reclaim.is_to_come(round);
+        self.reclaim.is_fresh |= demand.hopes.round.is_some_and(is_to_come);
         let obtained = demand.obtained();
         if obtained == 0 && demand.starved_since.is_none() {
             demand.starved_since = Some(now);

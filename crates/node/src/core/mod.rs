@@ -5,6 +5,7 @@
 //! What a client says is never trusted to make sense: what names nothing known is ignored, what is
 //! not its business closes its connection.
 
+mod choosing;
 mod clients;
 mod deaths;
 mod draining;
@@ -22,6 +23,7 @@ mod node_messages;
 mod objects;
 mod placement;
 mod pulling;
+mod reclaiming;
 mod remote_deaths;
 mod report;
 mod saving;
@@ -111,7 +113,7 @@ pub struct Node {
     /// When the store will look at its requests.
     store_timer: Option<Micros>,
     obituaries: Obituaries,
-    reclaim: scheduling::Reclaim,
+    reclaim: reclaiming::Reclaim,
     /// Idle workers will be looked at.
     is_trim_armed: bool,
     monitor: memory::Monitor,
@@ -150,7 +152,7 @@ impl Node {
             draining: None,
             is_fenced: false,
             obituaries: Obituaries::default(),
-            reclaim: scheduling::Reclaim::default(),
+            reclaim: reclaiming::Reclaim::default(),
             is_trim_armed: false,
             monitor: memory::Monitor::default(),
             inquiries: inquiries::Inquiries::default(),
@@ -186,6 +188,7 @@ impl Node {
                 Timer::WorkerLost(worker) => self.give_up_exit_status(worker, now),
                 Timer::TrimIdle => self.trim_idle(now),
                 Timer::Reclaim => self.on_reclaim_due(now),
+                Timer::IdleAnswers => self.end_rounds(now),
                 Timer::PendingNotice => self.notify_pending(now),
                 Timer::Store => self.on_store_due(now),
                 Timer::SpawnRetry | Timer::Saving => self.schedule(now),
@@ -241,6 +244,7 @@ impl Node {
             Message::LeaseReturn(lease) => {
                 self.lease_return(client, lease.lease, lease.end_worker, now);
             }
+            Message::IdleReturned(returned) => self.idle_returned(client, returned.round, now),
             Message::WorkerBlocked(_) => self.worker_blocked(worker, true, now),
             Message::WorkerUnblocked(_) => self.worker_blocked(worker, false, now),
             Message::KillWorker(kill) => self.kill_leased(client, kill.worker, kill.reason),

@@ -37,8 +37,8 @@ pub struct Neighbours {
     /// Those that may be asked for something, this node itself at their head.
     open: Vec<NodeView>,
     known: u64,
-    /// Decisions until now, so that equals take turns.
-    pub turn: u64,
+    /// Where the last lease went that was to be spread: a new demand begins with the node after it.
+    pub last_spread: NodeId,
     dead: FxHashMap<NodeId, DeathCause>,
     dead_order: VecDeque<NodeId>,
 }

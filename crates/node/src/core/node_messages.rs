@@ -26,7 +26,8 @@ impl Node {
             Message::WatchWorker(watch) => self.watch(client, watch.worker),
             Message::LeaseGranted(granted) => self.granted_elsewhere(from, granted, now),
             Message::LeaseLost(lost) => self.lost_elsewhere(from, lost, now),
-            Message::ReclaimIdle(_) => self.reclaim_for(from),
+            Message::ReclaimIdle(reclaim) => self.reclaim_for(from, reclaim.round, now),
+            Message::IdleReturned(returned) => self.idle_returned(client, returned.round, now),
             Message::LeasePending(pending) => self.pending_elsewhere(from, pending, now),
             Message::LeaseRefused(refused) => self.refused_elsewhere(from, refused, now),
             Message::WorkerDied(died) if self.obituaries.node_of(died.worker) == Some(from) => {

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 use whipray_proto::link::NodeSays;
-use whipray_proto::messages::lease::{LeasePending, ReclaimIdle};
+use whipray_proto::messages::lease::LeasePending;
 use whipray_proto::messages::session::Goodbye;
 use whipray_proto::resources::{CPU, UNITS};
 use whipray_proto::{
@@ -11,7 +11,6 @@ use whipray_proto::{
 };
 
 use super::effect::Environment;
-use super::forwarding::is_for_here;
 use super::groups::group_of;
 use super::leases::Waiter;
 use super::placement::Stage;
@@ -37,16 +36,6 @@ pub(super) struct Lack {
     pub group: Option<PlacementGroupId>,
 }
 
-/// When holders of leases were, and will be, asked for idle ones.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Reclaim {
-    /// Someone began to wait since the last look.
-    pub is_fresh: bool,
-    /// When the next look is due. There is one timer: each further one would look again and again.
-    armed: Option<Micros>,
-    last: Micros,
-}
-
 impl Node {
     /// Serves whoever can be served. Called after every event that frees or asks for something.
     pub(super) fn schedule(&mut self, now: Micros) {
@@ -56,17 +45,23 @@ impl Node {
         if !self.waiting.is_empty() {
             self.update_saving(now);
         }
-        self.serve_here(now);
-        while !self.waiting.is_empty() && self.forward(now) {
-            self.serve_here(now);
+        self.serve_waiting(now);
+        if self.arm_reclaim(now) {
+            self.serve_waiting(now);
         }
-        self.spawn_missing(now);
-        self.arm_reclaim(now);
         self.watch_memory(now);
         self.tell_changes(now);
         if self.draining.is_some() {
             self.look_if_drained(now);
         }
+    }
+
+    fn serve_waiting(&mut self, now: Micros) {
+        self.serve_here(now);
+        while !self.waiting.is_empty() && self.forward(now) {
+            self.serve_here(now);
+        }
+        self.spawn_missing(now);
     }
 
     /// Serves whoever is to be served by this node itself.
@@ -82,6 +77,7 @@ impl Node {
                     self.waiting.served(waiter);
                     if let Some(demand) = self.demands.get_mut(&waiter) {
                         demand.held += 1;
+                        demand.goes_to(self.config.node, &mut self.neighbours);
                     }
                     self.update_hunger(waiter, now);
                 }
@@ -100,7 +96,6 @@ impl Node {
                 None => self.awaiting.push(reservation),
             }
             if !self.neighbours.is_alone() {
-                self.neighbours.turn += 1;
                 self.neighbours.set_own(self.ledger.available());
             }
         }
@@ -123,8 +118,7 @@ impl Node {
                     if !may_await && !self.pool.has_idle(demand.job, &demand.environment) {
                         continue;
                     }
-                    let nodes = self.neighbours.open();
-                    if !is_for_here(nodes, demand, self.neighbours.turn) {
+                    if !self.is_for_here(demand) {
                         continue;
                     }
                     (
@@ -330,6 +324,7 @@ impl Node {
                             class,
                             infeasible: false,
                             reason,
+                            ..LeasePending::default()
                         },
                     );
                 }
@@ -341,103 +336,6 @@ impl Node {
                     self.fail_placement(actor, cause);
                 }
             }
-        }
-    }
-
-    fn arm_reclaim(&mut self, now: Micros) {
-        let is_group_waiting = self.views.is_group_waiting();
-        if self.waiting.is_empty() && !is_group_waiting && self.draining.is_none() {
-            self.reclaim.is_fresh = false;
-            return;
-        }
-        if self.reclaim.is_fresh {
-            self.reclaim.is_fresh = false;
-            let allowed = self.reclaim.last + micros(limits::RECLAIM_LEAST);
-            if now >= allowed || self.reclaim.last == 0 {
-                self.reclaim_idle_leases(now);
-            } else {
-                self.arm_look(allowed);
-            }
-        } else if self.reclaim.armed.is_none() {
-            self.arm_look(now + micros(limits::RECLAIM_REPEAT));
-        }
-    }
-
-    /// Looks again at that time, or before where that is due already.
-    fn arm_look(&mut self, at: Micros) {
-        if self.reclaim.armed.is_none_or(|armed| armed > at) {
-            self.reclaim.armed = Some(at);
-            self.timers.set(at, Timer::Reclaim);
-        }
-    }
-
-    /// The timer of the next look fired; one that was replaced by an earlier one does nothing.
-    pub(super) fn on_reclaim_due(&mut self, now: Micros) {
-        if self.reclaim.armed.is_some_and(|armed| armed <= now) {
-            self.reclaim.armed = None;
-            self.reclaim_idle_leases(now);
-        }
-    }
-
-    /// Asks the holders of leases for idle ones, where one of those could help someone who waits.
-    fn reclaim_idle_leases(&mut self, now: Micros) {
-        let waiting: Vec<(Waiter, Lack)> = self
-            .waiting
-            .iter()
-            .filter_map(|waiter| Some((waiter, self.lacks(waiter)?)))
-            .collect();
-        let mut holders: FxHashSet<ClientId> = FxHashSet::default();
-        for (_, worker) in self.pool.iter() {
-            let Work::Leased {
-                owner, class, hold, ..
-            } = &worker.work
-            else {
-                continue;
-            };
-            let own = Waiter::Class {
-                owner: *owner,
-                class: *class,
-            };
-            let held = &hold.assignment.resources.amounts;
-            let of_group = hold.assignment.bundle.map(|bundle| bundle.group);
-            let helps = waiting.iter().any(|(waiter, lack)| {
-                *waiter != own
-                    && lack.group == of_group
-                    && lack
-                        .resources
-                        .amounts
-                        .keys()
-                        .any(|name| held.contains_key(name))
-            });
-            // A placement group waits for room on the node, whatever it is that it needs.
-            let is_group_waiting = self.views.is_group_waiting();
-            let helps_group = is_group_waiting && of_group.is_none() && !held.is_empty();
-            if helps || helps_group || self.draining.is_some() {
-                holders.insert(*owner);
-            }
-        }
-        for (_, lease) in self.forwarding.leases.iter() {
-            // What a local owner has elsewhere, another one could have as well.
-            let own = lease.waiter();
-            let Some(demand) = self.demands.get(&own) else {
-                continue;
-            };
-            let held = &demand.resources.amounts;
-            let helps = waiting.iter().any(|(waiter, lack)| {
-                let mut names = lack.resources.amounts.keys();
-                *waiter != own && lack.group.is_none() && names.any(|name| held.contains_key(name))
-            });
-            if helps && !demand.is_in_group() {
-                holders.insert(lease.owner);
-            }
-        }
-        if holders.is_empty() {
-            return;
-        }
-        self.reclaim.last = now;
-        self.arm_look(now + micros(limits::RECLAIM_REPEAT));
-        for holder in holders {
-            self.send(holder, ReclaimIdle {});
         }
     }
 
@@ -509,6 +407,7 @@ impl Node {
                 class,
                 infeasible: false,
                 reason: self.why_demand_waits(demand),
+                ..LeasePending::default()
             };
             Some((owner, pending))
         });

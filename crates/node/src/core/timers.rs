@@ -19,6 +19,8 @@ pub enum Timer {
     TrimIdle,
     /// Holders of leases are asked for idle ones.
     Reclaim,
+    /// Holders of leases that have not said that idle ones are back are waited for no longer.
+    IdleAnswers,
     /// Owners that still have no lease hear why.
     PendingNotice,
     /// The store looks at the requests that wait for room.

@@ -40,6 +40,10 @@ pub struct LeaseTarget {
     /// A task of the class, for messages to people.
     #[prost(string, tag = "4")]
     pub example: String,
+    /// Of a node for its owners: where nothing is free even once all idle leases are back, say so
+    /// with [`LeasePending::is_only_busy`].
+    #[prost(bool, tag = "5")]
+    pub says_if_busy: bool,
 }
 
 /// Node to owner: a worker is yours.
@@ -76,7 +80,18 @@ pub struct LeaseLost {
 
 /// Node to owner: others wait; return leases that have nothing to do.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct ReclaimIdle {}
+pub struct ReclaimIdle {
+    /// What [`IdleReturned`] is to name; zero: no answer is wanted.
+    #[prost(uint64, tag = "1")]
+    pub round: u64,
+}
+
+/// Owner to node: all leases that had nothing to do are back.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IdleReturned {
+    #[prost(uint64, tag = "1")]
+    pub round: u64,
+}
 
 /// Node to owner: why a class gets nothing. Sent when the reason changes.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -89,6 +104,9 @@ pub struct LeasePending {
     /// A sentence that names what is missing.
     #[prost(string, tag = "3")]
     pub reason: String,
+    /// The answer to [`LeaseTarget::says_if_busy`]: others may have it sooner.
+    #[prost(bool, tag = "4")]
+    pub is_only_busy: bool,
 }
 
 /// Node to owner: no task of this class can run any more. Those that wait fail with this, and the

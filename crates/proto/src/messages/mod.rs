@@ -118,6 +118,7 @@ messages! {
     26 => lease::WorkerDied,
     27 => lease::LeaseRefused,
     28 => lease::NodeDied,
+    29 => lease::IdleReturned,
 
     48 => object::CreateObject,
     49 => object::ObjectCreated,

@@ -109,6 +109,7 @@ impl OneWorker {
             },
             target,
             example: "small_value".to_owned(),
+            says_if_busy: false,
         };
         self.node.on_message(DRIVER, target.into(), NOW);
     }

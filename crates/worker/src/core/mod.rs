@@ -256,7 +256,9 @@ impl Core {
         match message {
             Message::LeaseGranted(granted) => self.on_granted(granted, now),
             Message::LeaseLost(lost) => self.on_lease_lost(lost, now),
-            Message::ReclaimIdle(_) => self.tasks.on_reclaim(now, &mut self.effects),
+            Message::ReclaimIdle(reclaim) => {
+                self.tasks.on_reclaim(reclaim.round, now, &mut self.effects);
+            }
             Message::LeasePending(pending) => self.on_pending(pending),
             Message::WorkerDied(died) => self.on_worker_died(&died.worker, &died.cause, now),
             Message::NodeDied(died) => self.on_node_died(&died.node, &died.cause, now),

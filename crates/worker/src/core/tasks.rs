@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use whipray_proto::messages::lease::{LeaseReturn, LeaseTarget, SchedulingClass};
+use whipray_proto::messages::lease::{IdleReturned, LeaseReturn, LeaseTarget, SchedulingClass};
 use whipray_proto::{
     Assignment, LeaseId, NodeId, ObjectId, TaskId, TaskSpec, WorkerAddress, WorkerId, limits,
 };
@@ -401,6 +401,7 @@ impl TaskTable {
                 definition: class.definition.clone(),
                 target,
                 example: class.example.clone(),
+                says_if_busy: false,
             }
             .into(),
         ));
@@ -441,8 +442,11 @@ impl TaskTable {
 
     /// Others wait for what our leases hold: idle ones go back at once, busy ones after their tasks,
     /// if they were ours for long enough. So nobody starves behind a queue that never empties.
-    pub fn on_reclaim(&mut self, now: Micros, effects: &mut Vec<Effect>) {
+    pub fn on_reclaim(&mut self, round: u64, now: Micros, effects: &mut Vec<Effect>) {
         self.return_leases(effects, |_| true);
+        if round != 0 {
+            effects.push(Effect::ToNode(IdleReturned { round }.into()));
+        }
         let turn = limits::LEASE_TURN.as_micros() as u64;
         for lease in self.leases.values_mut() {
             if lease.ending == Ending::No && now.saturating_sub(lease.granted_at) >= turn {

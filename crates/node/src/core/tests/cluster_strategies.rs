@@ -1,6 +1,7 @@
 //! Which node serves what, where the demand says something about that.
 
 use whipray_proto::link::NodeState;
+use whipray_proto::messages::lease::IdleReturned;
 use whipray_proto::scheduling::{InGroup, LabelSelector, LabelTerm, NodeAffinity};
 use whipray_proto::{NodeId, PlacementGroupId, SchedulingStrategy};
 
@@ -142,7 +143,7 @@ fn a_task_that_insists_on_a_node_fails_when_that_is_dead_and_not_before() {
     cluster.set_state(1, NodeState::Suspect);
     cluster.nodes[0].want(driver, 1, at(id(1), job), 1);
     cluster.run();
-    assert!(cluster.nodes[0].received(driver).is_empty());
+    assert_eq!(cluster.nodes[0].received(driver), []);
     cluster.set_state(1, NodeState::Dead);
     let received = cluster.nodes[0].received(driver);
     let is_refused = |it: &Message| matches!(it, Message::LeaseRefused(it) if it.class == 1);
@@ -235,4 +236,170 @@ fn a_group_that_is_removed_fails_those_who_wait_on_other_nodes() {
     assert!(received.iter().any(is_refused), "{received:?}");
     let worker = cluster.nodes[1].pids.keys().copied();
     assert!(worker.into_iter().any(|it| cluster.nodes[1].is_killed(it)));
+}
+
+// ---- leases that are idle
+
+/// The rounds in which a driver was asked for idle leases since it was last looked.
+fn rounds(cluster: &mut Cluster, at: usize, driver: ClientId) -> Vec<u64> {
+    let received = cluster.nodes[at].received(driver);
+    let round = |message: Message| match message {
+        Message::ReclaimIdle(reclaim) => Some(reclaim.round),
+        _ => None,
+    };
+    received.into_iter().filter_map(round).collect()
+}
+
+/// A driver whose leases are all idle gives them back, as it is asked to.
+fn let_go(cluster: &mut Cluster, at: usize, driver: ClientId, class: u64, leases: &[LeaseId]) {
+    let asked = rounds(cluster, at, driver);
+    assert!(!asked.is_empty(), "nobody asked for what is idle");
+    let job = JobId::from_number(1 + at as u32);
+    let stage = &mut cluster.nodes[at];
+    stage.target(driver, class, job, 0);
+    for lease in leases {
+        stage.give_back(driver, *lease);
+    }
+    for round in asked {
+        cluster.nodes[at].say(driver, IdleReturned { round });
+    }
+    cluster.run();
+}
+
+/// Says of all that a driver has that it is busy.
+fn keep(cluster: &mut Cluster, at: usize, driver: ClientId) {
+    for round in rounds(cluster, at, driver) {
+        cluster.nodes[at].say(driver, IdleReturned { round });
+    }
+    cluster.run();
+}
+
+fn fill(cluster: &mut Cluster, at: usize, driver: ClientId, job: JobId) -> Vec<LeaseId> {
+    let all = cluster.nodes[at].available_cpus() as u32;
+    let affinity = self::at(id(at), job);
+    cluster.nodes[at].want(driver, 9, affinity, all);
+    cluster.run();
+    cluster.news();
+    let granted = cluster.nodes[at].granted(driver);
+    assert_eq!(granted.len(), all as usize);
+    granted.iter().map(|granted| granted.lease).collect()
+}
+
+#[test]
+fn a_task_begins_at_home_where_leases_are_but_idle() {
+    let mut cluster = Cluster::new(&[cpus(1.0), cpus(4.0)]);
+    let (driver, job) = cluster.driver(0);
+    let (other, _) = cluster.nodes[0].driver();
+    let idle = fill(&mut cluster, 0, driver, job);
+    cluster.nodes[0].target(other, 1, job, 1);
+    cluster.run();
+    assert!(cluster.said.is_empty(), "{:?}", cluster.said);
+    let_go(&mut cluster, 0, driver, 9, &idle);
+    assert_eq!(places(&mut cluster, other), [id(0)]);
+}
+
+#[test]
+fn a_task_goes_elsewhere_once_it_is_clear_that_leases_are_busy() {
+    let mut cluster = Cluster::new(&[cpus(1.0), cpus(4.0)]);
+    let (driver, job) = cluster.driver(0);
+    fill(&mut cluster, 0, driver, job);
+    cluster.nodes[0].target(driver, 1, job, 2);
+    cluster.run();
+    assert_eq!(cluster.leased(1), 0);
+    keep(&mut cluster, 0, driver);
+    assert_eq!(places(&mut cluster, driver), [id(1), id(1)]);
+    // For a moment what was busy counts as busy.
+    cluster.nodes[0].target(driver, 1, job, 3);
+    assert_eq!(places(&mut cluster, driver), [id(1)]);
+}
+
+#[test]
+fn who_does_not_say_whether_leases_are_idle_is_not_waited_for_long() {
+    let mut cluster = Cluster::new(&[cpus(1.0), cpus(4.0)]);
+    let (driver, job) = cluster.driver(0);
+    fill(&mut cluster, 0, driver, job);
+    cluster.nodes[0].target(driver, 1, job, 1);
+    cluster.run();
+    assert_eq!(cluster.leased(1), 0);
+    cluster.nodes[0].wait(SECOND);
+    assert_eq!(places(&mut cluster, driver), [id(1)]);
+}
+
+#[test]
+fn what_is_spread_goes_to_each_node_though_leases_linger_there() {
+    let mut cluster = Cluster::new(&[cpus(2.0), cpus(2.0), cpus(2.0)]);
+    let (driver, job) = cluster.driver(0);
+    let (other, other_job) = cluster.driver(2);
+    let idle = fill(&mut cluster, 2, other, other_job);
+    let strategy = SchedulingStrategy {
+        spreads: true,
+        ..SchedulingStrategy::default()
+    };
+    cluster.nodes[0].want(driver, 1, with(job, strategy), 3);
+    cluster.run();
+    let_go(&mut cluster, 2, other, 9, &idle);
+    assert_eq!(places(&mut cluster, driver), [id(0), id(1), id(2)]);
+}
+
+#[test]
+fn what_is_spread_does_not_wait_for_a_node_that_is_busy() {
+    let mut cluster = Cluster::new(&[cpus(2.0), cpus(2.0), cpus(2.0)]);
+    let (driver, job) = cluster.driver(0);
+    let (other, other_job) = cluster.driver(2);
+    fill(&mut cluster, 2, other, other_job);
+    let strategy = SchedulingStrategy {
+        spreads: true,
+        ..SchedulingStrategy::default()
+    };
+    cluster.nodes[0].want(driver, 1, with(job, strategy), 4);
+    cluster.run();
+    keep(&mut cluster, 2, other);
+    assert_eq!(places(&mut cluster, driver), [id(0), id(0), id(1), id(1)]);
+}
+
+#[test]
+fn a_preferred_node_is_asked_first_though_it_looks_full() {
+    let labels = |zone: &str| BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
+    let resources = [cpus(2.0), cpus(1.0)];
+    let mut cluster = Cluster::with_labels(&resources, vec![labels("a"), labels("b")]);
+    let (driver, job) = cluster.driver(0);
+    let term = LabelTerm {
+        key: "zone".to_owned(),
+        values: vec!["b".to_owned()],
+        ..LabelTerm::default()
+    };
+    let rather = SchedulingStrategy {
+        soft: Some(LabelSelector { terms: vec![term] }),
+        ..SchedulingStrategy::default()
+    };
+    // The lease that is idle there is the driver's own.
+    cluster.nodes[0].want(driver, 9, at(id(1), job), 1);
+    cluster.run();
+    cluster.news();
+    let idle = cluster.nodes[0].granted(driver)[0].lease;
+    cluster.nodes[0].want(driver, 1, with(job, rather), 1);
+    cluster.run();
+    let_go(&mut cluster, 0, driver, 9, &[idle]);
+    assert_eq!(places(&mut cluster, driver), [id(1)]);
+}
+
+#[test]
+fn a_task_goes_to_its_arguments_though_leases_linger_there() {
+    let mut cluster = Cluster::new(&[cpus(2.0), cpus(1.0)]);
+    let (driver, job) = cluster.driver(0);
+    let (other, other_job) = cluster.driver(1);
+    let idle = fill(&mut cluster, 1, other, other_job);
+    let near = SchedulingClass {
+        resources: cpus(1.0),
+        job,
+        near: Some(id(1)),
+        ..SchedulingClass::default()
+    };
+    cluster.nodes[0].want(driver, 1, near.clone(), 1);
+    cluster.run();
+    let_go(&mut cluster, 1, other, 9, &idle);
+    assert_eq!(places(&mut cluster, driver), [id(1)]);
+    // The second one finds it busy, and is served at home.
+    cluster.nodes[0].want(driver, 1, near, 2);
+    assert_eq!(places(&mut cluster, driver), [id(0)]);
 }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use whipray_proto::SchedulingStrategy;
 use whipray_proto::link::NodeState;
-use whipray_proto::messages::lease::KillWorker;
+use whipray_proto::messages::lease::{IdleReturned, KillWorker};
 
 use super::cluster::{Cluster, id};
 use super::*;
@@ -37,6 +37,10 @@ enum Step {
     Deliver {
         which: usize,
     },
+    /// An owner says that what was idle is back.
+    Answer {
+        node: usize,
+    },
     News,
     /// The last node is silent, or is heard again.
     State {
@@ -54,6 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..3, 0usize..64).prop_map(|(node, which)| Step::Exit { node, which }),
         2 => (0usize..3).prop_map(|node| Step::StartWorkers { node }),
         12 => (0usize..64).prop_map(|which| Step::Deliver { which }),
+        4 => (0usize..3).prop_map(|node| Step::Answer { node }),
         2 => Just(Step::News),
         1 => any::<bool>().prop_map(|is_alive| Step::State { is_alive }),
     ]
@@ -66,6 +71,8 @@ struct Owners {
     targets: BTreeMap<(usize, u64), u32>,
     /// What each owner holds: lease, class, worker.
     held: Vec<Vec<(LeaseId, u64, WorkerId)>>,
+    /// What each was asked for and has not answered.
+    rounds: Vec<Vec<u64>>,
     /// Nodes that are not dead.
     living: usize,
 }
@@ -79,6 +86,7 @@ impl Owners {
             drivers,
             targets: BTreeMap::new(),
             held: vec![Vec::new(); 3],
+            rounds: vec![Vec::new(); 3],
             living: 3,
         }
     }
@@ -95,9 +103,18 @@ impl Owners {
                     Message::LeaseLost(it) => {
                         self.held[node].retain(|(lease, ..)| *lease != it.lease);
                     }
+                    Message::ReclaimIdle(it) => self.rounds[node].push(it.round),
                     _ => {}
                 }
             }
+        }
+    }
+
+    /// An owner whose leases are all busy says so.
+    fn answer(&mut self, node: usize) {
+        let driver = self.drivers[node].0;
+        for round in std::mem::take(&mut self.rounds[node]) {
+            self.cluster.nodes[node].say(driver, IdleReturned { round });
         }
     }
 
@@ -126,6 +143,7 @@ impl Owners {
             | Step::Return { node, .. }
             | Step::Kill { node, .. }
             | Step::Exit { node, .. }
+            | Step::Answer { node }
             | Step::StartWorkers { node } => node >= self.living,
             Step::State { .. } | Step::Die => self.living < 3,
             Step::Deliver { .. } | Step::News => false,
@@ -176,6 +194,7 @@ impl Owners {
                     self.cluster.deliver(*from, *to);
                 }
             }
+            Step::Answer { node } => self.answer(node),
             Step::News => self.cluster.news(),
             Step::State { is_alive } => {
                 let state = match is_alive {
@@ -199,7 +218,10 @@ impl Owners {
         for _ in 0..20 {
             self.cluster.run();
             self.take_in();
+            (0..self.living).for_each(|node| self.answer(node));
             for stage in &mut self.cluster.nodes {
+                // Holders may be asked again.
+                stage.wait(5_000);
                 let condemned = stage.node.pool.iter();
                 let condemned = condemned.filter(|(_, it)| it.verdict.is_some());
                 let condemned: Vec<WorkerId> = condemned.map(|(worker, _)| worker).collect();

@@ -160,7 +160,7 @@ fn holders_are_asked_for_idle_leases_while_others_wait() {
         "its own class gives it nothing"
     );
     stage.target(waiter, 1, waiter_job, 1);
-    let reclaim = Message::from(ReclaimIdle {});
+    let reclaim = Message::from(ReclaimIdle::default());
     assert_eq!(
         stage.received(holder),
         std::slice::from_ref(&reclaim),

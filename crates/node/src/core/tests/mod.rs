@@ -227,6 +227,7 @@ impl Stage {
                 definition,
                 target,
                 example,
+                says_if_busy: false,
             },
         );
     }

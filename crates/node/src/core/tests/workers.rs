@@ -25,6 +25,7 @@ fn target_in(
             definition,
             target: 1,
             example: String::new(),
+            says_if_busy: false,
         },
     );
 }

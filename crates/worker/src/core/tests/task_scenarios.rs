@@ -301,7 +301,7 @@ fn a_busy_lease_goes_back_after_its_turn_when_others_wait() {
     let waiting = owner.submit(&template);
     owner.grant(1, "w1");
     owner.effects();
-    let reclaim = whipray_proto::messages::lease::ReclaimIdle {};
+    let reclaim = whipray_proto::messages::lease::ReclaimIdle::default();
     owner
         .core
         .on_node_message(reclaim.clone().into(), owner.now);
@@ -320,6 +320,23 @@ fn a_busy_lease_goes_back_after_its_turn_when_others_wait() {
     assert_eq!(
         owner.pushes(),
         [(address("w2").worker, waiting.id().task())]
+    );
+}
+
+#[test]
+fn whoever_asks_for_idle_leases_hears_when_they_are_back() {
+    let mut owner = TestOwner::new("owner");
+    let done = owner.submit(&template());
+    owner.grant(1, "w1");
+    owner.answer("w1", done.id(), "1");
+    owner.effects();
+    let reclaim = whipray_proto::messages::lease::ReclaimIdle { round: 7 };
+    owner.core.on_node_message(reclaim.into(), owner.now);
+    let told = owner.told_node();
+    assert!(
+        matches!(&told[..], [Message::LeaseTarget(_), Message::LeaseReturn(_), Message::IdleReturned(it)]
+            if it.round == 7),
+        "{told:?}"
     );
 }
 
