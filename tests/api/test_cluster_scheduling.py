@@ -1,6 +1,5 @@
 """Which of several nodes tasks, actors and placement groups go to."""
 
-import os
 from collections import Counter
 
 import pytest
