@@ -405,7 +405,6 @@ impl ObjectTable {
                 self.release(&inner, effects);
             }
             if let Some(location) = &value.shared
-                && location.node != self.me.node
                 && self.is_ours(&object)
             {
                 self.refuse_copy(object, location.node);
