@@ -181,14 +181,13 @@ def test_memory_comes_back_everywhere(ray, nodes, array, total, get):
     def free():
         return ray.available_resources().get("object_store_memory")
 
-    until(lambda: free() == ray.cluster_resources()["object_store_memory"], "nothing is held")
+    before = free()  # Copies of tests before may be left, which go when room is needed.
     references = [array.options(**on(name)).remote(1) for name in ("one", "two")]
     for name in ("one", "two", "head"):
         get(total.options(**on(name)).remote(*references))
-    whole = ray.cluster_resources()["object_store_memory"]
-    until(lambda: free() < whole - 15_000_000, "values take room")
+    until(lambda: free() < before - 15_000_000, "values take room")
     del references
-    until(lambda: free() == whole, "all copies are gone")
+    until(lambda: free() >= before, "all copies are gone")
 
 
 def test_errors_travel(ray, nodes, total, get):
