@@ -316,6 +316,30 @@ fn a_result_that_was_not_lost_is_not_freed_when_its_task_runs_again() {
     );
 }
 
+/// The same where the second try ran on the owner's node: nothing of the first one is there.
+#[test]
+fn a_second_result_here_goes_where_the_first_one_is_elsewhere() {
+    let mut owner = TestOwner::new("owner");
+    let template = TaskTemplate {
+        num_returns: 2,
+        ..template()
+    };
+    let call = owner.call(ActorId::none_of(JobId::from_number(1)), Vec::new());
+    let cells = owner.core.submit(&template, call, 0);
+    owner.grant_of(0, 1, far_address("w1", 2));
+    owner.effects();
+    let object = cells[0].id();
+    let both = |number| vec![shared(number), shared(number)];
+    owner.reply("w1", object, TaskOutcome::Returned, both(2), 10);
+    owner.core.on_lost(&object, &at(2, 0), 0);
+    owner.effects();
+    owner.reply("w1", object, TaskOutcome::Returned, both(1), 10);
+    owner.core.validate().unwrap();
+    assert_eq!(cells[1].location(), Some(at(2, 0)));
+    let freed = freed(&mut owner);
+    assert!(freed.contains(&(None, vec![cells[1].id()])), "{freed:?}");
+}
+
 fn targets(owner: &mut TestOwner) -> Vec<(u64, Option<NodeId>)> {
     owner
         .told_node()
