@@ -33,6 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell without job control has its background jobs ignore Ctrl-C, and what they start
     # inherits that: the drivers that tests interrupt would not hear it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # `nohup` has it ignored, which processes below would inherit.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Sessions of this run must neither find nor be found by a cluster of somebody else. The path
     # is short because Ray keeps its sockets below it, whose names may have 107 characters.
     folder = tempfile.mkdtemp(prefix="wr", dir="/tmp")
