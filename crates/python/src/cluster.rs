@@ -151,9 +151,6 @@ fn node<'py>(py: Python<'py>, node: &NodeStatus) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("metrics_port", node.metrics_port)?;
     dict.set_item("session_directory", &node.session_directory)?;
     dict.set_item("bundles", list(py, &node.bundles, bundle)?)?;
-    dict.set_item("node_endpoint", &node.node_endpoint)?;
-    dict.set_item("death", &node.death)?;
-    dict.set_item("end", node.end)?;
     Ok(dict)
 }
 

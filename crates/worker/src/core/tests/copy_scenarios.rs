@@ -39,6 +39,28 @@ fn owner_with_far_result() -> (TestOwner, Arc<ObjectCell>) {
     (owner, result)
 }
 
+/// An owner of two results of one task on node 2, which ran again on `second` since the first one was
+/// lost.
+fn owner_with_two_results_made_again(second: u8) -> (TestOwner, Vec<Arc<ObjectCell>>) {
+    let mut owner = TestOwner::new("owner");
+    let template = TaskTemplate {
+        num_returns: 2,
+        ..template()
+    };
+    let call = owner.call(ActorId::none_of(JobId::from_number(1)), Vec::new());
+    let cells = owner.core.submit(&template, call, 0);
+    owner.grant_of(0, 1, far_address("w1", 2));
+    owner.effects();
+    let object = cells[0].id();
+    let both = |number| vec![shared(number), shared(number)];
+    owner.reply("w1", object, TaskOutcome::Returned, both(2), 10);
+    owner.core.on_lost(&object, &at(2, 0), 0);
+    owner.effects();
+    owner.reply("w1", object, TaskOutcome::Returned, both(second), 10);
+    owner.core.validate().unwrap();
+    (owner, cells.into_iter().collect())
+}
+
 fn put(owner: &mut TestOwner, number: u8) -> Arc<ObjectCell> {
     owner.next += 1;
     let task = TaskId::of(owner.next, ActorId::none_of(JobId::from_number(1)));
@@ -290,22 +312,8 @@ fn what_a_call_that_failed_left_on_another_node_is_freed() {
 /// Both results are made again where one is lost; the other one stays where it was.
 #[test]
 fn a_result_that_was_not_lost_is_not_freed_when_its_task_runs_again() {
-    let mut owner = TestOwner::new("owner");
-    let template = TaskTemplate {
-        num_returns: 2,
-        ..template()
-    };
-    let call = owner.call(ActorId::none_of(JobId::from_number(1)), Vec::new());
-    let cells = owner.core.submit(&template, call, 0);
-    owner.grant_of(0, 1, far_address("w1", 2));
-    owner.effects();
+    let (mut owner, cells) = owner_with_two_results_made_again(3);
     let object = cells[0].id();
-    let both = |number| vec![shared(number), shared(number)];
-    owner.reply("w1", object, TaskOutcome::Returned, both(2), 10);
-    owner.core.on_lost(&object, &at(2, 0), 0);
-    owner.effects();
-    owner.reply("w1", object, TaskOutcome::Returned, both(3), 10);
-    owner.core.validate().unwrap();
     assert_eq!(cells[0].location(), Some(at(3, 1)));
     assert_eq!(cells[1].location(), Some(at(2, 0)));
     let freed = freed(&mut owner);
@@ -319,22 +327,7 @@ fn a_result_that_was_not_lost_is_not_freed_when_its_task_runs_again() {
 /// The same where the second try ran on the owner's node: nothing of the first one is there.
 #[test]
 fn a_second_result_here_goes_where_the_first_one_is_elsewhere() {
-    let mut owner = TestOwner::new("owner");
-    let template = TaskTemplate {
-        num_returns: 2,
-        ..template()
-    };
-    let call = owner.call(ActorId::none_of(JobId::from_number(1)), Vec::new());
-    let cells = owner.core.submit(&template, call, 0);
-    owner.grant_of(0, 1, far_address("w1", 2));
-    owner.effects();
-    let object = cells[0].id();
-    let both = |number| vec![shared(number), shared(number)];
-    owner.reply("w1", object, TaskOutcome::Returned, both(2), 10);
-    owner.core.on_lost(&object, &at(2, 0), 0);
-    owner.effects();
-    owner.reply("w1", object, TaskOutcome::Returned, both(1), 10);
-    owner.core.validate().unwrap();
+    let (mut owner, cells) = owner_with_two_results_made_again(1);
     assert_eq!(cells[1].location(), Some(at(2, 0)));
     let freed = freed(&mut owner);
     assert!(freed.contains(&(None, vec![cells[1].id()])), "{freed:?}");
