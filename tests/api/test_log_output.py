@@ -17,6 +17,11 @@ def until(condition):
     while not condition():
         assert time.monotonic() < end, "gave up"
         time.sleep(0.01)
+
+
+def say(*words):
+    # In one piece: lines of tasks may come between the pieces of which `print` makes a line.
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
 """
 
 
@@ -73,7 +78,7 @@ def speak():
     print("to standard error", file=sys.stderr)
     return os.getpid()
 
-print("process", ray.get(speak.remote(), timeout=60))
+say("process", ray.get(speak.remote(), timeout=60))
 """,
         "to standard output",
         "to standard error",
@@ -258,7 +263,7 @@ def speak(number):
 
 ray.get([speak.remote(number) for number in range(8)], timeout=60)
 ray.shutdown()
-print("after shutdown")
+say("after shutdown")
 """
     )
     before, _, after = driver.stdout.partition("after shutdown")
@@ -309,7 +314,7 @@ def speak():
 
 context = ray.get_runtime_context()
 process = ray.get(speak.remote(), timeout=60)
-print("where", process, context.get_temp_dir(), context.get_session_name())
+say("where", process, context.get_temp_dir(), context.get_session_name())
 """,
         "kept in a file",
     )
