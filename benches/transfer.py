@@ -1,17 +1,22 @@
 """How fast objects travel from machine to machine, beside a bare TCP connection.
 
     python benches/transfer.py [--rounds 3] [--json]
+    python benches/transfer.py --broadcast 8 [--rounds 3] [--json]
 
 Two machines, as network namespaces on this one, make a cluster; a driver on the first makes values
 and tasks on the second read them, and the other way round. Figures are GB/s, the best of the
-rounds. Both ends share the processors of this machine, so a bare connection is what there is to
-compare with, not the number by itself.
+rounds. Both ends share the processors of this machine, so a bare connection, and `iperf3` where it
+is installed, is what there is to compare with, not the number by itself.
+
+With `--broadcast COUNT` an object of 256 MiB goes from one machine to 1, 2, 4, ... COUNT others at
+once, and figures are milliseconds, from the first call of a task that takes it to the last answer.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,6 +96,42 @@ for name, count, size in (
 print("figures", json.dumps(figures))
 """
 
+BROADCAST = """
+import json, sys, time
+import numpy
+import whipray as ray
+
+rounds, most = map(int, sys.argv[1:])
+ray.init(address="auto", log_to_driver=False)
+
+
+@ray.remote(num_cpus=0)
+def length(value):
+    return len(value)
+
+
+SIZE = 256 << 20
+readers = [length.options(resources={f"machine{n}": 0.001}) for n in range(1, most + 1)]
+for _ in range(3):  # The workers are there, and the memory of the stores has been touched.
+    value = ray.put(numpy.ones(SIZE, dtype="u1"))
+    assert ray.get([reader.remote(value) for reader in readers]) == [SIZE] * most
+    del value
+
+figures = {}
+count = 1
+while count <= most:
+    seconds = []
+    for _ in range(rounds):
+        value = ray.put(numpy.ones(SIZE, dtype="u1"))
+        begin = time.perf_counter()
+        assert ray.get([reader.remote(value) for reader in readers[:count]]) == [SIZE] * count
+        seconds.append(time.perf_counter() - begin)
+        del value
+    figures[f"256 MiB to {count}"] = min(seconds) * 1e3
+    count *= 2
+print("figures", json.dumps(figures))
+"""
+
 
 def bare(net: network.Network) -> float:
     """GB/s of one connection between the two machines."""
@@ -105,9 +146,47 @@ def bare(net: network.Network) -> float:
     return float(done.stdout)
 
 
+def iperf3(net: network.Network) -> float:
+    """GB/s of one connection between the two machines, as `iperf3` measures it."""
+    server, client = net.hosts
+    serving = subprocess.Popen(
+        [*server.prefix, "iperf3", "--server", "--one-off", "--forceflush"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert serving.stdout is not None
+    while "listening" not in serving.stdout.readline():
+        assert serving.poll() is None, "iperf3 does not start"
+    done = client.run(["iperf3", "--client", server.address, "--reverse", "--time=3", "--json"])
+    serving.communicate(timeout=60)
+    return float(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]) / 8e9
+
+
+def measure(net: network.Network, store_bytes: int, source: str, *arguments: int) -> dict:
+    """The figures that a driver on the first machine of a cluster prints."""
+    with tempfile.TemporaryDirectory(prefix="whipray-bench-") as name:
+        drivers = Drivers(Path(name))
+        cluster = Machines(net, Path(name), drivers)
+        size = f"--object-store-memory={store_bytes}"
+        cluster.start_head("--num-cpus=2", size)
+        for number in range(1, len(net.hosts)):
+            resources = f'--resources={{"machine{number}": 1}}'
+            cluster.join(number, "--num-cpus=2", resources, size)
+        try:
+            words = [str(argument) for argument in arguments]
+            driver = cluster.driver(0, source, arguments=words)
+            assert driver.process.wait(600) == 0, driver.told()
+            told = driver.stdout
+        finally:
+            drivers.end_all()
+    (line,) = [line for line in told.splitlines() if line.startswith("figures")]
+    return json.loads(line.partition(" ")[2])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="how fast objects travel between machines")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--broadcast", type=int, metavar="COUNT", help="to so many machines")
     parser.add_argument("--json", action="store_true", help="figures as JSON")
     arguments = parser.parse_args()
     reason = network.why_not()
@@ -115,27 +194,23 @@ def main() -> int:
         print(f"no figures: {reason}", file=sys.stderr)
         return 1
     processes.mark_this_run()
-    with tempfile.TemporaryDirectory(prefix="whipray-bench-") as name, network.Network(2) as net:
-        figures = {"a bare connection": max(bare(net) for _ in range(arguments.rounds))}
-        folder = Path(name)
-        drivers = Drivers(folder)
-        cluster = Machines(net, folder, drivers)
-        size = f"--object-store-memory={2_500_000_000}"
-        cluster.start_head("--num-cpus=2", size)
-        cluster.join(1, "--num-cpus=2", '--resources={"machine1": 1}', size)
-        try:
-            driver = cluster.driver(0, TRANSFERS, arguments=[str(arguments.rounds)])
-            assert driver.process.wait(600) == 0, driver.told()
-            told = driver.stdout
-        finally:
-            drivers.end_all()
-    (line,) = [line for line in told.splitlines() if line.startswith("figures")]
-    figures.update(json.loads(line.partition(" ")[2]))
+    if arguments.broadcast:
+        unit = "ms"
+        with network.Network(1 + arguments.broadcast) as net:
+            store_bytes = 600_000_000
+            figures = measure(net, store_bytes, BROADCAST, arguments.rounds, arguments.broadcast)
+    else:
+        unit = "GB/s"
+        with network.Network(2) as net:
+            figures = {"a bare connection": max(bare(net) for _ in range(arguments.rounds))}
+            if shutil.which("iperf3"):
+                figures["iperf3"] = max(iperf3(net) for _ in range(arguments.rounds))
+            figures.update(measure(net, 2_500_000_000, TRANSFERS, arguments.rounds))
     if arguments.json:
         print(json.dumps(figures))
     else:
-        for what, rate in figures.items():
-            print(f"{what:32} {rate:6.2f} GB/s")
+        for what, figure in figures.items():
+            print(f"{what:32} {figure:8.2f} {unit}")
     return 0
 
 
