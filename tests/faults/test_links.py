@@ -184,6 +184,7 @@ def test_stop_on_the_head_ends_the_cluster(machines):
     cluster.until_members(3)
     done = cluster.head.command("stop")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Stopped the cluster at "), done.stdout
     for machine in cluster.machines:
         host = machine.host
         until(lambda host=host: not host.processes(), f"nothing runs on {host.name}")
@@ -195,6 +196,7 @@ def test_stop_on_a_node_takes_it_away(machines):
     cluster.until_members(3)
     done = cluster[2].command("stop")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("This machine has left the cluster at "), done.stdout
     members = cluster.until_members(2)
     assert set(members.values()) == {cluster[0].host.address, cluster[1].host.address}
     until(lambda: not cluster[2].host.processes(), "nothing runs there")

@@ -57,7 +57,11 @@ pub fn run(arguments: &StartArguments) -> Result<(), VerbError> {
                 publish_tracing_hook(&session_directory, hook)?;
             }
             match arguments.head {
-                true => print_next_steps(&cluster_address, &session_directory, arguments.block),
+                true => {
+                    let in_session = format!("{session_directory}/token");
+                    let token = arguments.token_file.as_deref().unwrap_or(&in_session);
+                    print_next_steps(&cluster_address, &session_directory, token, arguments.block);
+                }
                 false => print_joined(&cluster_address, &session_directory, arguments.block),
             }
             match signals {
@@ -158,7 +162,7 @@ fn publish_tracing_hook(session_directory: &str, hook: &str) -> Result<(), VerbE
     Ok(())
 }
 
-fn print_next_steps(address: &str, session_directory: &str, blocks: bool) {
+fn print_next_steps(address: &str, session_directory: &str, token_file: &str, blocks: bool) {
     println!("The cluster is up at {address}.");
     println!();
     println!("Use it from Python on this machine:");
@@ -169,7 +173,7 @@ fn print_next_steps(address: &str, session_directory: &str, blocks: bool) {
     println!("End it:             whipray stop");
     println!("Its logs are in     {session_directory}/logs");
     println!();
-    println!("Another machine joins with a copy of {session_directory}/token:");
+    println!("Another machine joins with a copy of {token_file}:");
     println!("    whipray start --address={address} --token-file=COPY");
     if address.starts_with("127.") || address.starts_with("[::1]") {
         println!("once the head listens on an address that it can reach (--node-ip-address).");

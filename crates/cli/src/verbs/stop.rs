@@ -26,7 +26,7 @@ pub fn run(arguments: &StopArguments) -> Result<(), VerbError> {
         }
         is_any = true;
         if stop(&node, arguments) {
-            println!("Stopped the cluster at {}.", node.cluster_address);
+            println!("{}", told(&node));
         } else {
             eprintln!("whipray: the daemon with pid {} does not end", node.pid);
             left += 1;
@@ -39,6 +39,17 @@ pub fn run(arguments: &StopArguments) -> Result<(), VerbError> {
         Ok(())
     } else {
         Err(VerbError::NotStopped(left))
+    }
+}
+
+/// What has ended: the whole cluster with its head, or one node of it.
+fn told(node: &NodeFile) -> String {
+    let cluster = &node.cluster_address;
+    match &node.tcp {
+        Some(address) if address != cluster => {
+            format!("This machine has left the cluster at {cluster}.")
+        }
+        _ => format!("Stopped the cluster at {cluster}."),
     }
 }
 
