@@ -119,9 +119,7 @@ fn an_object_is_written_by_one_and_read_by_another() -> TestResult {
         reader.say(PinObjects {
             request: 2,
             objects: vec![id],
-            locations: Vec::new(),
-            owners: Vec::new(),
-            sizes: Vec::new(),
+            ..PinObjects::default()
         })?;
         let answer = reader.await_message(|message| match message {
             Message::ObjectsPinned(pinned) => Some(pinned.objects),

@@ -1,10 +1,10 @@
 //! Requests to the object store.
 
-use whipray_proto::WorkerId;
 use whipray_proto::messages::object::{
     FreeObjects, LostObject, ObjectCreated, ObjectsPinned, PinObjects, PinnedObject,
     ReleaseMappings, SealObject,
 };
+use whipray_proto::{NodeId, WorkerId};
 use whipray_store::core::{CreateError, DiskError, FilePlace, Lost, Pinned, Room, SERVING, Work};
 
 use super::timers::Timer;
@@ -15,13 +15,19 @@ impl Node {
         let is_sealed = self
             .objects
             .seal(client, seal.object, seal.owner, seal.unpin);
-        let is_owner_there = match seal.owner_node.filter(|node| *node != self.config.node) {
-            Some(node) => !is_sealed || self.watch_owner(seal.owner, node, now),
-            None => self.by_worker.contains_key(&seal.owner) || self.pool.get(seal.owner).is_some(),
-        };
-        if is_sealed && !is_owner_there {
+        let owner_node = seal.owner_node.unwrap_or(self.config.node);
+        if is_sealed && !self.will_hear_of_end(seal.owner, owner_node, now) {
             // Nobody will ever free it: its owner was gone before the seal.
             self.objects.free(seal.owner, seal.object);
+        }
+    }
+
+    /// Whether an owner is, as far as is known, alive. What is here of it is freed when it is gone.
+    pub(super) fn will_hear_of_end(&mut self, owner: WorkerId, node: NodeId, now: Micros) -> bool {
+        if node == self.config.node {
+            self.by_worker.contains_key(&owner) || self.pool.get(owner).is_some()
+        } else {
+            self.watch_owner(owner, node, now)
         }
     }
 

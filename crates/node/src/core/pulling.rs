@@ -28,23 +28,34 @@ impl Node {
 
     /// Pins objects for a client, and has those fetched that are on other nodes.
     pub(super) fn pull_objects(&mut self, client: ClientId, pin: &PinObjects, now: Micros) {
-        let wanted = pin.objects.iter().enumerate().map(|(index, object)| {
-            let source = || {
-                let node = *pin.locations.get(index)?;
-                (node != self.config.node && !node.is_nil()).then_some(Source {
-                    node,
-                    owner: *pin.owners.get(index)?,
-                    size_bytes: *pin.sizes.get(index)?,
-                })
-            };
-            Wanted {
+        let wanted = pin
+            .objects
+            .iter()
+            .enumerate()
+            .map(|(index, object)| Wanted {
                 object: *object,
-                source: source(),
-            }
-        });
+                source: self.source(pin, index, now),
+            });
         let wanted = wanted.collect();
         self.objects.pull_all(client, pin.request, wanted, now);
         self.settle_objects(now);
+    }
+
+    /// Where one object of a request may be fetched from; nowhere once its owner is gone, since
+    /// nobody would ever free the copy.
+    fn source(&mut self, pin: &PinObjects, index: usize, now: Micros) -> Option<Source> {
+        let node = *pin.locations.get(index)?;
+        if node == self.config.node || node.is_nil() {
+            return None;
+        }
+        let source = Source {
+            node,
+            owner: *pin.owners.get(index)?,
+            size_bytes: *pin.sizes.get(index)?,
+        };
+        let owner_node = *pin.owner_nodes.get(index)?;
+        self.will_hear_of_end(source.owner, owner_node, now)
+            .then_some(source)
     }
 
     pub(super) fn pull(&mut self, pull: Pull, now: Micros) {

@@ -82,6 +82,10 @@ pub struct PinObjects {
     /// For each object its size in bytes, so that the store can make room; empty with `locations`.
     #[prost(uint64, repeated, tag = "5")]
     pub sizes: Vec<u64>,
+    /// For each object the node of its owner, with which a fetched copy goes; empty with
+    /// `locations`.
+    #[prost(message, repeated, tag = "6")]
+    pub owner_nodes: Vec<NodeId>,
 }
 
 /// One pinned object.

@@ -194,6 +194,7 @@ impl Process {
                 let owner = sought.owner.as_ref().unwrap_or(&self.address);
                 message.locations.push(sought.location.node);
                 message.owners.push(owner.worker);
+                message.owner_nodes.push(owner.node);
                 message.sizes.push(sought.location.size_bytes);
             }
         }

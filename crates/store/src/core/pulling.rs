@@ -75,6 +75,12 @@ impl Pulls {
         for job in self.jobs.values_mut() {
             job.is_freed |= job.source.owner == owner;
         }
+        // What has no room yet is not fetched any more: nobody would tell of its end.
+        let claims = self.claims.values_mut();
+        for wanted in claims.flat_map(|claim| &mut claim.wanted) {
+            wanted.source.take_if(|source| source.owner == owner);
+        }
+        self.is_changed = true;
     }
 
     /// Forgets the requests of a client that have no room yet.

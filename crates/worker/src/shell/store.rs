@@ -302,6 +302,7 @@ impl Runtime {
                 let owner = sought.owner.as_ref().unwrap_or(&self.address);
                 pin.locations.push(sought.location.node);
                 pin.owners.push(owner.worker);
+                pin.owner_nodes.push(owner.node);
                 pin.sizes.push(sought.location.size_bytes);
             }
         }

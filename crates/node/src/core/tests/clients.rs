@@ -195,9 +195,7 @@ fn objects_go_round() {
         PinObjects {
             request: 2,
             objects: vec![object(1), object(2)],
-            locations: Vec::new(),
-            owners: Vec::new(),
-            sizes: Vec::new(),
+            ..PinObjects::default()
         },
     );
     assert!(

@@ -2,7 +2,9 @@
 
 use whipray_proto::link::NodeState;
 use whipray_proto::messages::lease::WatchWorker;
-use whipray_proto::messages::object::{CreateObject, FreeObjects, PinObjects, SealObject};
+use whipray_proto::messages::object::{
+    CreateObject, FreeObjects, PinObjects, SealObject, UnpinObjects,
+};
 use whipray_proto::{ActorId, DeathKind, ObjectId, TaskId};
 
 use super::cluster::{Cluster, id};
@@ -170,6 +172,42 @@ fn an_object_goes_when_its_owner_on_another_node_is_gone() {
     assert_eq!(objects(&cluster), 0);
     seal(&mut cluster, writer, other, 5);
     assert_eq!(objects(&cluster), 0);
+}
+
+#[test]
+fn a_fetched_copy_goes_when_its_owner_on_another_node_is_gone() {
+    let mut cluster = Cluster::new(&[cpus(1.0), cpus(1.0)]);
+    let (driver, _) = cluster.driver(0);
+    let (reader, _) = cluster.driver(1);
+    let owner = cluster.nodes[0].node.clients[&driver].worker;
+    let pin = |number| PinObjects {
+        request: number,
+        objects: vec![object(number)],
+        locations: vec![id(0)],
+        owners: vec![owner],
+        sizes: vec![1000],
+        owner_nodes: vec![id(0)],
+    };
+    let stage = &mut cluster.nodes[1];
+    stage.node.set_endpoint(id(0), "tcp:10.0.0.0:1".to_owned());
+    for number in 0..2 {
+        stage.say(reader, pin(number));
+        stage.node.on_pulled(number, Ok(()), stage.now);
+        stage.settle();
+    }
+    let read = vec![object(0), object(1)];
+    stage.say(reader, UnpinObjects { objects: read });
+    cluster.run();
+    assert_eq!(objects(&cluster), 2);
+    cluster.nodes[0].gone(driver);
+    cluster.run();
+    assert_eq!(objects(&cluster), 0);
+    // What nobody will ever free is not fetched.
+    cluster.nodes[1].effects.clear();
+    cluster.nodes[1].say(reader, pin(2));
+    let pulls = cluster.nodes[1].effects.iter();
+    let begun = pulls.filter(|effect| matches!(effect, Effect::Pull { .. }));
+    assert_eq!(begun.count(), 0);
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn pin(stage: &mut Stage, client: ClientId, request: u64, objects: &[(u64, NodeI
             locations: objects.iter().map(|(_, node)| *node).collect(),
             owners: vec![WorkerId::from_array([9; 28]); count],
             sizes: vec![1000; count],
+            owner_nodes: vec![node(1); count],
         },
     );
 }
@@ -114,6 +115,7 @@ fn what_has_no_room_is_not_lost() {
             locations: vec![node(1)],
             owners,
             sizes: vec![2 << 20],
+            owner_nodes: vec![node(1)],
         },
     );
     assert!(answer(&mut stage, driver).unwrap().lost[0].is_full);
@@ -130,6 +132,7 @@ fn lists_that_do_not_belong_together_break_nothing() {
             locations: vec![node(1)],
             owners: Vec::new(),
             sizes: vec![u64::MAX; 5],
+            owner_nodes: vec![node(2)],
         },
     );
     let pinned = answer(&mut stage, driver).unwrap();

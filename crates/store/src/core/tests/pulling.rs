@@ -308,6 +308,20 @@ fn freed_while_it_comes_it_lives_by_its_pins() {
 }
 
 #[test]
+fn what_waits_for_room_is_not_fetched_once_its_owner_is_gone() {
+    let mut table = ObjectTable::new(4 * MIB, None);
+    put(&mut table, 7, 3 * MIB);
+    assert!(table.pin(WRITER, object(7)).is_some());
+    table.pull_all(READER, 1, wanted(&[1, 2], MIB), 0);
+    table.owner_gone(owner(9));
+    table.make_room(0);
+    let work = table.take_work();
+    assert_eq!(pulls(&work), []);
+    assert_eq!(told(&work, READER), [(1, Vec::new(), Vec::new())]);
+    table.validate().unwrap();
+}
+
+#[test]
 fn an_object_that_is_made_here_meanwhile_goes_to_those_who_wait() {
     let mut table = ObjectTable::new(4 * MIB, None);
     table.pull_all(READER, 1, wanted(&[1], MIB), 0);
