@@ -103,9 +103,6 @@ impl Process {
         around.witness.group_objects.insert(object, group);
         let data = content(&object);
         let cell = self.core.group_object(group, object, data);
-        if self.is_node_gone {
-            self.core.on_node_gone();
-        }
         self.commit(around);
         frame.objects.push(Handle { cell });
     }

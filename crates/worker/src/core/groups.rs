@@ -103,6 +103,7 @@ impl Core {
             Arc::new(ObjectCell::pending(object))
         };
         self.objects.insert_ours(cell.clone(), &[]);
+        self.fail_if_over();
         cell
     }
 

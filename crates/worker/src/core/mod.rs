@@ -115,6 +115,8 @@ pub struct Core {
     pub began_at_us: u64,
     /// What the node said when it ended by itself; empty before.
     node_ends: String,
+    /// The node daemon is gone: nothing is sent to others any more, whatever is still called.
+    is_over: bool,
     /// Distinguishes connections, for [`crate::template::ClassSlot`].
     epoch: u32,
 }
@@ -140,6 +142,7 @@ impl Core {
             creation_held: FxHashMap::default(),
             effects: Vec::new(),
             node_ends: String::new(),
+            is_over: false,
             epoch,
         }
     }
@@ -318,6 +321,9 @@ impl Core {
         to: &WorkerAddress,
         task: &TaskId,
     ) -> Option<(&TaskSpec, Option<Assignment>)> {
+        if self.is_over {
+            return None;
+        }
         if self.objects.has_moved() {
             self.place_arguments(task, &to.node);
         }
@@ -367,6 +373,7 @@ impl Core {
 
     /// The node daemon is gone: nothing will come any more.
     pub fn on_node_gone(&mut self) {
+        self.is_over = true;
         let message = match self.node_ends.as_str() {
             "" => {
                 "The connection to the node daemon is gone: it ended, or was killed. Its log is in \
@@ -378,6 +385,13 @@ impl Core {
         let failure = Failure::new(FailureKind::NodeDied, "", message);
         self.fail_streams(&ObjectValue::failed(failure.clone()));
         self.objects.fail_all(&failure, &mut self.effects);
+    }
+
+    /// What is called after the end fails like what was pending then.
+    pub(super) fn fail_if_over(&mut self) {
+        if self.is_over {
+            self.on_node_gone();
+        }
     }
 
     /// What is due by time; see [`Self::deadline`].

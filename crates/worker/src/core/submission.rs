@@ -34,6 +34,7 @@ impl Core {
         if missing == 0 {
             self.start(task, now);
         }
+        self.fail_if_over();
         cells
     }
 
@@ -66,6 +67,7 @@ impl Core {
             self.fill_arguments(task);
             self.actors.pump(&actor, &self.tasks, &mut self.effects);
         }
+        self.fail_if_over();
         cells
     }
 

@@ -107,9 +107,6 @@ impl Runtime {
         let object = self.next_put_id(parent);
         let mut state = self.state.lock();
         let cell = state.core.group_object(group, object, data);
-        if self.is_over() {
-            state.core.on_node_gone();
-        }
         self.commit(state);
         self.adopt(cell)
     }

@@ -56,9 +56,6 @@ impl Runtime {
         let mut state = self.state.lock();
         let now = state.now();
         let cells = state.core.submit(template, call, now);
-        if self.is_over() {
-            state.core.on_node_gone();
-        }
         self.commit(state);
         // The core counts its own references; these may go now that the lock is released.
         drop(kept);
@@ -113,9 +110,6 @@ impl Runtime {
         }
         let now = state.now();
         let cells = state.core.submit_actor(id, template, call, now);
-        if self.is_over() {
-            state.core.on_node_gone();
-        }
         self.commit(state);
         drop(kept);
         Ok(cells.into_iter().map(|cell| self.adopt(cell)).collect())

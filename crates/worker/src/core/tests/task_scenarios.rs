@@ -454,6 +454,19 @@ fn the_loss_of_the_node_fails_what_is_pending() {
 }
 
 #[test]
+fn what_is_called_after_the_loss_of_the_node_fails_and_reaches_nobody() {
+    let mut owner = TestOwner::new("owner");
+    owner.submit(&template());
+    owner.grant(1, "w1");
+    owner.core.on_node_gone();
+    let result = owner.submit(&template());
+    assert!(failure_message(&result).contains("node daemon"));
+    for (_, task) in owner.pushes() {
+        assert!(owner.core.take_push(&address("w1"), &task).is_none());
+    }
+}
+
+#[test]
 fn a_worker_that_served_its_calls_is_replaced() {
     let mut owner = TestOwner::new("owner");
     let mut template = template();
