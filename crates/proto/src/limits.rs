@@ -235,9 +235,6 @@ pub const JOIN_WAIT: Duration = Duration::from_secs(10);
 /// How long a node that was given up tries to join its cluster again.
 pub const REJOIN_WAIT: Duration = Duration::from_secs(600);
 
-/// How long a task that insists on a node waits for news of it, where nobody has told of it yet.
-pub const NODE_UNHEARD: Duration = Duration::from_secs(1);
-
 /// The most time between two looks of control at silent nodes; a pause of its own counts as no more
 /// than two of these.
 pub const HEALTH_TICK: Duration = Duration::from_millis(500);

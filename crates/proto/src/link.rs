@@ -71,6 +71,8 @@ pub enum NodeSays {
     Available { available: Resources },
     /// Someone here waits for a placement group of which the node knows nothing.
     GroupWanted { group: PlacementGroupId },
+    /// Someone here insists on a node of which this one has not heard: what is known of it?
+    NodeWanted { node: NodeId },
     /// The answer to [`ControlSays::Report`].
     Reported {
         request: u64,
@@ -121,6 +123,8 @@ pub enum ControlSays {
     /// Nodes that came, went, or have more or less to give than when this node heard of them last.
     /// A node that joins hears of all that are there, itself among them.
     Nodes(Vec<NodeNews>),
+    /// The answer to [`NodeSays::NodeWanted`] where no such node was ever there; else news of it.
+    NodeUnknown { node: NodeId },
     /// A driver anywhere in the cluster has this job: its workers may be wanted here.
     JobStarted {
         description: Box<JobDescription>,

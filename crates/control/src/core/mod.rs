@@ -256,6 +256,7 @@ impl Control {
             NodeSays::Drained => self.drained(from),
             NodeSays::Available { available } => self.resources_available(from, available),
             NodeSays::GroupWanted { group } => self.group_wanted(from, group),
+            NodeSays::NodeWanted { node } => self.node_wanted(from, node),
             NodeSays::Reported {
                 request,
                 node,

@@ -89,6 +89,15 @@ impl Control {
         }
     }
 
+    /// Someone at a node insists on another one of which that has not heard.
+    pub(super) fn node_wanted(&mut self, from: NodeId, node: NodeId) {
+        let answer = match self.nodes.get(&node) {
+            Some(member) => ControlSays::Nodes(vec![member.news()]),
+            None => ControlSays::NodeUnknown { node },
+        };
+        self.say(from, answer);
+    }
+
     /// There may be room now that was not there before.
     pub(super) fn room_changed(&mut self) {
         self.place_waiting_groups();

@@ -1,13 +1,14 @@
 //! Whether a demand can ever be served, by this node or another one.
 
 use whipray_proto::failure::{Failure, FailureKind};
+use whipray_proto::link::NodeSays;
 use whipray_proto::scheduling::SchedulingStrategy;
-use whipray_proto::{NodeId, PlacementGroupId, Resources, limits};
+use whipray_proto::{NodeId, PlacementGroupId, Resources};
 use whipray_sched::policy::{Decision, NodeView, decide};
 
 use super::Node;
 use super::leases::{Demand, Waiter};
-use super::timers::{Micros, Timer, micros};
+use super::timers::Micros;
 
 /// What a task gets that insists on what cannot be.
 pub fn unschedulable(example: &str, reason: &str) -> Failure {
@@ -112,7 +113,7 @@ impl Node {
         let infeasible = match self.judge_in_cluster(resources, strategy, &demand.avoids, false) {
             Decision::Run(_) | Decision::Wait(..) => None,
             Decision::Infeasible(reason) => Some(reason),
-            Decision::Never(reason) if demand.unheard_until.is_some_and(|until| now < until) => {
+            Decision::Never(reason) if demand.asked_for.is_some_and(|it| self.is_unheard(it)) => {
                 Some(reason)
             }
             Decision::Never(reason) => {
@@ -134,24 +135,30 @@ impl Node {
         self.update_hunger(waiter, now);
     }
 
-    /// Until when a demand that insists on a node of which nobody has told waits for news of it:
-    /// whoever named the node may have heard of it before this node does.
-    pub(super) fn wait_for_news(
-        &mut self,
-        strategy: Option<&SchedulingStrategy>,
-        now: Micros,
-    ) -> Option<Micros> {
+    /// Asks control for the node that a demand insists on, where nobody has told of it: whoever
+    /// named it may have heard of it before this node does.
+    pub(super) fn ask_for_node(&mut self, strategy: Option<&SchedulingStrategy>) -> Option<NodeId> {
         let node = strategy?.affinity.as_ref()?.node;
-        let is_unheard = !self.neighbours.is_alone()
-            && node != self.config.node
-            && !self.neighbours.is_known(node)
-            && self.neighbours.death_of(node).is_none();
-        if !is_unheard {
+        if self.neighbours.is_alone() || !self.is_unheard(node) {
             return None;
         }
-        let until = now + micros(limits::NODE_UNHEARD);
-        self.timers.set(until, Timer::JudgeAgain);
-        Some(until)
+        self.tell_control(NodeSays::NodeWanted { node });
+        Some(node)
+    }
+
+    fn is_unheard(&self, node: NodeId) -> bool {
+        node != self.config.node
+            && !self.neighbours.is_known(node)
+            && self.neighbours.death_of(node).is_none()
+    }
+
+    /// There is no such node, and there never was: who insists on it hears so.
+    pub(super) fn on_node_unknown(&mut self, node: NodeId, now: Micros) {
+        for demand in self.demands.values_mut() {
+            demand.asked_for.take_if(|asked| *asked == node);
+        }
+        self.judge_again(now);
+        self.schedule(now);
     }
 
     /// The other nodes that have this bundle of a group, or any.

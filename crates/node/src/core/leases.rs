@@ -51,8 +51,8 @@ pub struct Demand {
     pub shares: Vec<Share>,
     /// Nodes that said that they cannot serve it, against what is known of them.
     pub avoids: Vec<NodeId>,
-    /// Until when it waits for news of the node that it insists on.
-    pub unheard_until: Option<Micros>,
+    /// The node that it insists on, where control is asked whether there is such a one.
+    pub asked_for: Option<NodeId>,
     pub hopes: Hopes,
     /// The node that was last chosen for it, where it is to be spread.
     pub last_node: NodeId,
@@ -90,7 +90,7 @@ impl Demand {
             number: 0,
             shares: Vec::new(),
             avoids: Vec::new(),
-            unheard_until: None,
+            asked_for: None,
             hopes: Hopes::default(),
             last_node: NodeId::default(),
         }
@@ -179,13 +179,13 @@ impl Node {
                 true => self.judge(&definition.resources, strategy),
                 false => self.judge_in_cluster(&definition.resources, strategy, &[], true),
             };
-            let mut unheard_until = None;
+            let mut asked_for = None;
             let infeasible = match decision {
                 Decision::Run(_) | Decision::Wait(..) => None,
                 Decision::Infeasible(reason) => Some(reason),
                 Decision::Never(reason) => {
-                    unheard_until = self.wait_for_news(strategy, now);
-                    if unheard_until.is_none() {
+                    asked_for = self.ask_for_node(strategy);
+                    if asked_for.is_none() {
                         let failure = unschedulable(&request.example, &reason);
                         return self.send(
                             owner,
@@ -201,7 +201,7 @@ impl Node {
             let serves_here = self.can_serve_here(&definition.resources, strategy);
             self.join_group(strategy, waiter);
             if let Some(reason) = &infeasible
-                && unheard_until.is_none()
+                && asked_for.is_none()
             {
                 self.tell_infeasible(
                     owner,
@@ -214,7 +214,7 @@ impl Node {
             let demand = Demand {
                 is_of_node,
                 serves_here,
-                unheard_until,
+                asked_for,
                 last_node: self.neighbours.last_spread,
                 ..Demand::new(definition, request.example, infeasible)
             };

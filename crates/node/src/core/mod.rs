@@ -196,10 +196,6 @@ impl Node {
                 Timer::Inquiry(request) => self.answer_inquiry(request),
                 Timer::Metrics(request) => self.end_metrics_wait(request),
                 Timer::View => self.on_view_due(now),
-                Timer::JudgeAgain => {
-                    self.judge_again(now);
-                    self.schedule(now);
-                }
                 Timer::NodeUnheard(worker) => self.give_up_watch(worker, now),
                 Timer::Drained => self.look_if_drained(now),
             }
@@ -342,6 +338,7 @@ impl Node {
                 with_decreases,
             } => self.watch_resources(is_on, with_decreases, now),
             ControlSays::Nodes(news) => self.on_nodes(news, now),
+            ControlSays::NodeUnknown { node } => self.on_node_unknown(node, now),
             ControlSays::JobStarted {
                 description,
                 driver,

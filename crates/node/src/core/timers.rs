@@ -37,8 +37,6 @@ pub enum Timer {
     Metrics(u64),
     /// Control hears what is free now.
     View,
-    /// Those who insist on a node of which nobody has told hear that it is not there.
-    JudgeAgain,
     /// The node of a watched process is waited for no longer.
     NodeUnheard(WorkerId),
     /// What still runs on a node that is to go has had its time.

@@ -15,7 +15,7 @@ const CODE: u16 = 14;
 pub struct ControlSaid {
     #[prost(
         oneof = "ControlWord",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
     )]
     pub word: Option<ControlWord>,
 }
@@ -61,6 +61,8 @@ pub enum ControlWord {
     WatchResources(WatchResources),
     #[prost(uint64, tag = "18")]
     Report(u64),
+    #[prost(message, tag = "20")]
+    NodeUnknown(NodeId),
 }
 
 /// See [`ControlSays::Nodes`].
@@ -143,6 +145,7 @@ impl From<&ControlSays> for ControlSaid {
             ControlSays::Nodes(nodes) => ControlWord::Nodes(Nodes {
                 nodes: nodes.clone(),
             }),
+            ControlSays::NodeUnknown { node } => ControlWord::NodeUnknown(*node),
             ControlSays::JobStarted {
                 description,
                 driver,
@@ -241,6 +244,7 @@ impl TryFrom<ControlSaid> for ControlSays {
         })?;
         Ok(match word {
             ControlWord::Nodes(word) => Self::Nodes(word.nodes),
+            ControlWord::NodeUnknown(node) => Self::NodeUnknown { node },
             ControlWord::JobStarted(word) => Self::JobStarted {
                 description: Box::new(word.description),
                 driver: word.driver,

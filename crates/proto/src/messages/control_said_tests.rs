@@ -33,7 +33,8 @@ fn next(says: &ControlSays) -> Option<ControlSays> {
             labels: [("zone".to_owned(), "a".to_owned())].into(),
             cause: Some(cause()),
         }]),
-        ControlSays::Nodes(_) => ControlSays::JobStarted {
+        ControlSays::Nodes(_) => ControlSays::NodeUnknown { node },
+        ControlSays::NodeUnknown { .. } => ControlSays::JobStarted {
             description: description(),
             driver: WorkerAddress {
                 worker: client,
@@ -117,7 +118,7 @@ fn every_word_arrives_as_it_was_said() -> Result<(), ProtocolError> {
         says = next(&said);
         count += 1;
     }
-    assert_eq!(count, 19);
+    assert_eq!(count, 20);
     Ok(())
 }
 

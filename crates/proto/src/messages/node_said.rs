@@ -2,7 +2,7 @@
 
 use crate::failure::DeathCause;
 use crate::frame::ProtocolError;
-use crate::ids::{ActorId, PlacementGroupId, WorkerId};
+use crate::ids::{ActorId, NodeId, PlacementGroupId, WorkerId};
 use crate::link::NodeSays;
 use crate::messages::cluster::{NodeStatus, PendingDemand};
 use crate::messages::word::{ClientWord, DriverWord, LifeEndWord, LifeWord};
@@ -16,7 +16,7 @@ const CODE: u16 = 13;
 pub struct NodeSaid {
     #[prost(
         oneof = "NodeWord",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
     )]
     pub word: Option<NodeWord>,
 }
@@ -52,6 +52,8 @@ pub enum NodeWord {
     Reported(Box<Reported>),
     #[prost(string, tag = "14")]
     Leaves(String),
+    #[prost(message, tag = "15")]
+    NodeWanted(NodeId),
 }
 
 /// See [`NodeSays::ProcessGone`].
@@ -184,6 +186,7 @@ impl From<&NodeSays> for NodeSaid {
             NodeSays::Leaves { reason } => NodeWord::Leaves(reason.clone()),
             NodeSays::Available { available } => NodeWord::Available(available.clone()),
             NodeSays::GroupWanted { group } => NodeWord::GroupWanted(*group),
+            NodeSays::NodeWanted { node } => NodeWord::NodeWanted(*node),
             NodeSays::Reported {
                 request,
                 node,
@@ -250,6 +253,7 @@ impl TryFrom<NodeSaid> for NodeSays {
             NodeWord::Leaves(reason) => Self::Leaves { reason },
             NodeWord::Available(available) => Self::Available { available },
             NodeWord::GroupWanted(group) => Self::GroupWanted { group },
+            NodeWord::NodeWanted(node) => Self::NodeWanted { node },
             NodeWord::Reported(word) => Self::Reported {
                 request: word.request,
                 node: Box::new(word.node),

@@ -81,7 +81,10 @@ fn next(says: &NodeSays) -> Option<NodeSays> {
             available: Resources::none().with(CPU, 0.5),
         },
         NodeSays::Available { .. } => NodeSays::GroupWanted { group },
-        NodeSays::GroupWanted { .. } => NodeSays::Reported {
+        NodeSays::GroupWanted { .. } => NodeSays::NodeWanted {
+            node: NodeId::from_array([8; 28]),
+        },
+        NodeSays::NodeWanted { .. } => NodeSays::Reported {
             request: 5,
             node: Box::new(node()),
             demands: vec![PendingDemand {
@@ -107,7 +110,7 @@ fn every_word_arrives_as_it_was_said() -> Result<(), ProtocolError> {
         says = next(&said);
         count += 1;
     }
-    assert_eq!(count, 14);
+    assert_eq!(count, 15);
     Ok(())
 }
 

@@ -64,6 +64,17 @@ fn who_joins_hears_of_all_and_all_hear_of_it() {
 }
 
 #[test]
+fn who_asks_for_a_node_hears_what_is_known_of_it() {
+    let mut stage = three();
+    stage.news_of(2);
+    stage.on_node_from(node(2), NodeSays::NodeWanted { node: node(1) });
+    assert_eq!(states(&stage.news_of(2)), [(1, NodeState::Alive)]);
+    stage.on_node_from(node(2), NodeSays::NodeWanted { node: node(9) });
+    let unknown = ControlSays::NodeUnknown { node: node(9) };
+    assert_eq!(stage.orders_of(2), [unknown]);
+}
+
+#[test]
 fn what_is_free_travels_together_and_not_too_often() {
     let mut stage = three();
     stage.pass(SECOND, &[1, 2]);

@@ -152,12 +152,20 @@ fn a_task_that_insists_on_a_node_fails_when_that_is_dead_and_not_before() {
 }
 
 #[test]
-fn a_node_of_which_nobody_has_told_yet_is_waited_for_a_moment() {
+fn control_is_asked_for_a_node_of_which_nobody_has_told_yet() {
     let mut cluster = Cluster::new(&[cpus(2.0), cpus(1.0)]);
     let (driver, job) = cluster.driver(0);
     cluster.nodes[0].want(driver, 1, at(id(8), job), 1);
     cluster.nodes[0].want(driver, 2, at(id(9), job), 1);
     assert!(cluster.nodes[0].received(driver).is_empty());
+    for node in [id(8), id(9)] {
+        let asked = NodeSays::NodeWanted { node };
+        assert!(
+            cluster.nodes[0]
+                .effects
+                .contains(&Effect::TellControl(asked))
+        );
+    }
     let news = whipray_proto::link::NodeNews {
         node: id(8),
         ..cluster.news_of(1)
@@ -166,7 +174,10 @@ fn a_node_of_which_nobody_has_told_yet_is_waited_for_a_moment() {
     let is_asked =
         |effect: &Effect| matches!(effect, Effect::ToNode { node, .. } if *node == id(8));
     assert!(cluster.nodes[0].effects.iter().any(is_asked));
-    cluster.nodes[0].wait(2 * SECOND);
+    // However long the answer takes, as when the way from the head is cut.
+    cluster.nodes[0].wait(10 * SECOND);
+    assert!(cluster.nodes[0].received(driver).is_empty());
+    cluster.nodes[0].control(ControlSays::NodeUnknown { node: id(9) });
     let received = cluster.nodes[0].received(driver);
     let is_refused = |it: &Message| matches!(it, Message::LeaseRefused(it) if it.class == 2);
     assert!(received.iter().any(is_refused), "{received:?}");
