@@ -161,7 +161,16 @@ def load_function(function_id: bytes, class_name: str) -> Any:
         from whipray import _tracing
 
         found = _tracing.traced_function(found)
+    if not class_name and _may_be_debugged():
+        from whipray._debugger import returning
+
+        found = returning.marking(found)
     return found
+
+
+def _may_be_debugged() -> bool:
+    """Whether ``whipray debug`` may attach to this process."""
+    return os.environ.get("RAY_DEBUG") == "legacy"
 
 
 def assign(resources: dict[str, float], gpu_ids: list[int]) -> None:
@@ -238,6 +247,10 @@ def start_actor(
         from whipray._worker_threads import ThreadGroups
 
         _threads = ThreadGroups(groups, spec["max_concurrency"])
+    if _may_be_debugged():
+        from whipray._debugger import returning
+
+        returning.mark_methods(cls)
     if _is_traced:
         from whipray import _tracing
 

@@ -1,13 +1,11 @@
 """Breakpoints in tasks and actors, and the debugger that attaches to them."""
 
 import json
-import os
 import socket
-import subprocess
 import sys
 
 import pytest
-from harness.engine import Engine, command_path, plain
+from harness.debugger import Debugger
 from harness.waiting import GENEROUS_SECONDS, until
 
 LEGACY = {"env_vars": {"RAY_DEBUG": "legacy"}}
@@ -15,62 +13,11 @@ LEGACY = {"env_vars": {"RAY_DEBUG": "legacy"}}
 pytestmark = pytest.mark.cluster(runtime_env=LEGACY)
 
 
-class Debugger:
-    """`ray debug`, with pipes in the place of a terminal."""
-
-    def __init__(self, engine: Engine, address: str) -> None:
-        if engine.is_whipray:
-            command = [command_path(), "debug", "--address", address]
-        else:
-            command = [os.path.join(os.path.dirname(sys.executable), "ray"), "debug"]
-            command += ["--address", address]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "RAY_DEBUG": "legacy", "PYTHONUNBUFFERED": "1"},
-        )
-        os.set_blocking(self.process.stdout.fileno(), False)
-        self.output = ""
-
-    def until_said(self, text: str) -> str:
-        """Wait for a text; what was said up to and with it, since the last one."""
-
-        def said() -> bool:
-            self.output += plain((self.process.stdout.read() or b"").decode())
-            return text in self.output
-
-        until(said, f"the debugger says {text!r}")
-        before, found, self.output = self.output.partition(text)
-        return before + found
-
-    def say(self, line: str) -> None:
-        self.process.stdin.write(f"{line}\n".encode())
-        self.process.stdin.flush()
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait(GENEROUS_SECONDS)
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-
 @pytest.fixture
 def debugger(engine, cluster):
     made = Debugger(engine, cluster.address_info["gcs_address"])
     yield made
     made.end()
-
-
-def choose(debugger: Debugger, text: str) -> str:
-    """Refresh the list until `text` is in it, and attach to the first breakpoint."""
-    while True:
-        shown = debugger.until_said("press enter to refresh: ")
-        if text in shown:
-            debugger.say("0")
-            return shown
-        debugger.say("")
 
 
 def test_a_task_stops_and_goes_on(ray, get, debugger):
@@ -81,7 +28,7 @@ def test_a_task_stops_and_goes_on(ray, get, debugger):
         return value + 1
 
     ref = stops.remote()
-    shown = choose(debugger, "ray::")
+    shown = debugger.choose("ray::")
     assert "stops" in shown and "test_breakpoints.py" in shown
     debugger.until_said("(Pdb) ")
     debugger.say("p 'value', value")
@@ -105,7 +52,7 @@ def test_breakpoint_in_an_actor(ray, get, debugger):
 
     counter = Counter.remote()
     ref = counter.read.remote()
-    choose(debugger, "Counter")
+    debugger.choose("Counter")
     debugger.until_said("(Pdb) ")
     debugger.say("self.count = 8")
     debugger.until_said("(Pdb) ")
@@ -120,7 +67,7 @@ def test_quit_fails_the_task(ray, get, debugger):
         return 1
 
     ref = stops.remote()
-    choose(debugger, "ray::")
+    debugger.choose("ray::")
     debugger.until_said("(Pdb) ")
     debugger.say("q")
     with pytest.raises(ray.exceptions.RayTaskError, match="BdbQuit"):
@@ -134,7 +81,7 @@ def test_post_mortem(ray, get, debugger):
         raise ValueError(f"not {culprit}")
 
     ref = fails.remote()
-    assert "ValueError: not 12" in choose(debugger, "ray::")
+    assert "ValueError: not 12" in debugger.choose("ray::")
     debugger.until_said("(Pdb) ")
     debugger.say("p 'culprit', culprit")
     assert "('culprit', 12)" in debugger.until_said("(Pdb) ")
@@ -164,6 +111,30 @@ def test_other_values_turn_breakpoints_off(ray, get):
 
 
 @pytest.mark.whipray_only
+def test_a_breakpoint_on_the_way_stops_in_the_session(ray, get, debugger):
+    """It waited for another debugger, which nobody could attach: the one was with the first."""
+
+    @ray.remote
+    def stops():
+        breakpoint()
+        value = 4
+        breakpoint()
+        return value
+
+    ref = stops.remote()
+    debugger.choose("ray::")
+    debugger.until_said("(Pdb) ")
+    debugger.say("n")
+    debugger.until_said("(Pdb) ")
+    debugger.say("n")
+    debugger.until_said("(Pdb) ")
+    debugger.say("p 'value', value")
+    assert "('value', 4)" in debugger.until_said("(Pdb) ")
+    debugger.say("c")
+    assert get(ref) == 4
+
+
+@pytest.mark.whipray_only
 def test_stepping_ends_with_the_task(ray, get, debugger):
     """Commands that were typed ahead were lost; stepping must not lead into the next task."""
 
@@ -173,7 +144,7 @@ def test_stepping_ends_with_the_task(ray, get, debugger):
         return 5
 
     ref = stops.remote()
-    choose(debugger, "ray::")
+    debugger.choose("ray::")
     for _ in range(4):
         debugger.say("n")
     assert get(ref) == 5
@@ -199,7 +170,7 @@ def test_the_secret_is_needed(ray, get, debugger):
         stranger.settimeout(GENEROUS_SECONDS)
         assert stranger.recv(1) == b""
     assert ray.wait([ref], timeout=0.1)[0] == []
-    choose(debugger, "ray::")
+    debugger.choose("ray::")
     debugger.until_said("(Pdb) ")
     debugger.say("c")
     assert get(ref) == 3
@@ -213,7 +184,7 @@ def test_a_client_that_goes_away_lets_the_program_go_on(ray, get, debugger):
         return 9
 
     ref = stops.remote()
-    choose(debugger, "ray::")
+    debugger.choose("ray::")
     debugger.until_said("(Pdb) ")
     debugger.process.kill()
     assert get(ref) == 9

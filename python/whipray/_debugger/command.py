@@ -13,12 +13,14 @@ from typing import Any
 import whipray
 from whipray._debugger import breakpoints
 from whipray._debugger.breakpoints import Breakpoint
+from whipray.exceptions import NodeDiedError
 
 _INTERRUPTED = 130
 """The status of a command that Ctrl-C ended, as shells count it."""
 
 _PIECE_BYTES = 65536
 _CONNECT_SECONDS = 10.0
+_POLL_SECONDS = 0.1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,8 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
             chosen = _choice(list(found))
             if chosen is not None:
                 _attach(chosen, found[chosen])
+                _go_along(chosen)
     except EOFError:
         return 0
+    except NodeDiedError as error:
+        print(f"\nwhipray: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
     finally:
@@ -116,6 +122,35 @@ def _attach(identity: str, place: Breakpoint) -> None:
         connection.settimeout(None)
         connection.sendall(f"{place.secret}\n".encode())
         connect_terminal(connection)
+
+
+def _go_along(identity: str) -> None:
+    """Attach to the processes that the debugger is led to, until a session is the last one.
+
+    Raises EOFError where the input ends first.
+    """
+    while (awaited := breakpoints.awaited_at(identity)) is not None:
+        print(f"Waiting for {awaited} (press enter for the list)...", flush=True)
+        place = _arrival(identity)
+        if place is None:
+            return
+        print(f"Going on in {place.proctitle}", flush=True)
+        _attach(identity, place)
+
+
+def _arrival(identity: str) -> Breakpoint | None:
+    """The breakpoint that was announced; None when nobody will come, or the user gives up."""
+    while True:
+        # Before the announcement: that goes away when somebody has attached.
+        place = breakpoints.find(identity)
+        if place is not None:
+            return place
+        if breakpoints.awaited_at(identity) is None:
+            print("Nobody has come.")
+            return None
+        if select.select([0], [], [], _POLL_SECONDS)[0]:
+            _read_line()
+            return None
 
 
 def connect_terminal(connection: socket.socket) -> None:

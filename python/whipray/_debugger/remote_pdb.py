@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 from pdb import Pdb
 from types import FrameType, TracebackType
 from typing import Any
@@ -22,15 +23,23 @@ _ENGINE_MODULES = ("whipray.*", "asyncio.*")
 """What lies around the user's code: the debugger does not stop there."""
 
 
+_of_thread = threading.local()
+"""``session``: the one that is open in this thread."""
+
+
 class RemotePdb(Pdb):
     """Debugs the thread that makes it, by the commands of whoever attaches.
 
     ``continue`` ends the session, and so does a connection that breaks: the program goes on.
-    ``quit`` raises ``bdb.BdbQuit`` in the program.
+    ``quit`` raises ``bdb.BdbQuit`` in the program. ``remote`` and ``get`` end the session as well,
+    and another one begins under the same identity, in another process.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, identity: str) -> None:
         self._connection = connection
+        self._identity = identity
+        self._is_after_death = False
+        _of_thread.session = self
         # Two streams: one for both directions forgets what it has read ahead when it writes.
         self._input = connection.makefile("r", encoding="utf-8", errors="replace", newline="\n")
         self._output = connection.makefile("w", encoding="utf-8", errors="replace", newline="\n")
@@ -72,6 +81,52 @@ class RemotePdb(Pdb):
 
     do_q = do_exit = do_quit
 
+    def do_remote(self, arg: str) -> Any:
+        """remote
+
+        Let the program run on, and go into the next task that it calls: its function stops at its
+        first line.
+        """
+        if self._is_after_death:
+            self.error("the program is at its end: nothing is called any more")
+            return None
+        from whipray._debugger import following
+
+        following.follow_next_call(self._identity)
+        return self.do_continue(arg)
+
+    def do_get(self, arg: str) -> Any:
+        """get
+
+        Let the task run to its end, and go to where its result is got.
+        """
+        from whipray._debugger import returning
+
+        if self._is_after_death:
+            self.error("the task has failed: there is no result to get")
+            return None
+        if not returning.stop_where_result_is_got(self._identity):
+            self.error("this is no task: nobody gets its result")
+            return None
+        return self.do_continue(arg)
+
+    def follow(self) -> None:
+        """Stop at the first line that this thread comes to, after the function that calls this."""
+        self.reset()
+        sys.settrace(self.trace_dispatch)
+
+    def leave(self) -> None:
+        """The function that was followed is through, with its debugger or without."""
+        sys.settrace(None)
+        self.close()
+
+    def after_death(self, traceback: TracebackType) -> None:
+        """Let the client look at the frames of an exception, until a command ends that."""
+        self._is_after_death = True
+        self.reset()
+        self.interaction(None, traceback)
+        self.close()
+
     def user_return(self, frame: FrameType, return_value: Any) -> None:
         """Stop where a function returns; the return of the user's outermost one is the end."""
         super().user_return(frame, return_value)
@@ -95,6 +150,7 @@ class RemotePdb(Pdb):
 
     def close(self) -> None:
         """Send the client away."""
+        _of_thread.session = None
         for closable in (self._output, self._input, self._connection):
             try:
                 closable.close()
@@ -102,20 +158,25 @@ class RemotePdb(Pdb):
                 pass  # What was to be written last has no reader any more.
 
 
+def session_of_thread() -> RemotePdb | None:
+    """The debugger that somebody has attached to this thread."""
+    return getattr(_of_thread, "session", None)
+
+
 def attached(
-    identity: str | None, frame: FrameType, exception: BaseException | None = None
+    identity: str | None, place: tuple[str, int], exception: BaseException | None = None
 ) -> RemotePdb:
     """Wait for somebody to attach, however long that takes.
 
-    The place is listed as a breakpoint at ``frame`` meanwhile, under ``identity`` or a new name.
+    A breakpoint is listed meanwhile at ``place``, a file and a line, under ``identity`` or a new
+    name.
     The socket listens on the loopback interface alone.
     """
     identity = identity or secrets.token_hex(16)
     secret = secrets.token_hex(32)
     with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
         address = f"localhost:{server.getsockname()[1]}"
-        place = breakpoints.Breakpoint.here(address, secret, frame, exception)
-        place.publish(identity)
+        breakpoints.Breakpoint.here(address, secret, place, exception).publish(identity)
         try:
             if not os.environ.get("REMOTE_PDB_QUIET"):
                 print(
@@ -128,7 +189,8 @@ def attached(
                 connection = _let_in(server.accept()[0], secret.encode())
         finally:
             breakpoints.withdraw(identity)
-    return RemotePdb(connection)
+            breakpoints.withdraw_announcement(identity)
+    return RemotePdb(connection, identity)
 
 
 def _let_in(connection: socket.socket, secret: bytes) -> socket.socket | None:
@@ -151,9 +213,3 @@ def _let_in(connection: socket.socket, secret: bytes) -> socket.socket | None:
     connection.settimeout(None)
     return connection
 
-
-def post_mortem(debugger: RemotePdb, traceback: TracebackType) -> None:
-    """Let the client look at the frames of an exception, until a command ends that."""
-    debugger.reset()
-    debugger.interaction(None, traceback)
-    debugger.close()

@@ -32,13 +32,20 @@ def set_trace(breakpoint_uuid: bytes | str | None = None) -> None:
 
         debugpy.stop_at(sys._getframe().f_back)
     elif chosen == LEGACY:
-        from whipray._debugger.remote_pdb import attached
+        from whipray._debugger import remote_pdb
 
         if isinstance(breakpoint_uuid, bytes):
             breakpoint_uuid = breakpoint_uuid.decode()
         frame = sys._getframe().f_back
         assert frame is not None
-        attached(breakpoint_uuid or None, frame).set_trace(frame)
+        debugger = remote_pdb.session_of_thread()
+        if debugger is None:
+            place = (frame.f_code.co_filename, frame.f_lineno)
+            debugger = remote_pdb.attached(breakpoint_uuid or None, place)
+        else:
+            # The debugger would stop in its own functions.
+            sys.settrace(None)
+        debugger.set_trace(frame)
 
 
 def _driver_set_trace(*args: Any, **kwargs: Any) -> None:
@@ -114,8 +121,8 @@ def post_mortem_of(exception: BaseException) -> None:
     innermost = traceback
     while innermost.tb_next is not None:
         innermost = innermost.tb_next
-    debugger = remote_pdb.attached(None, innermost.tb_frame, exception)
-    remote_pdb.post_mortem(debugger, traceback)
+    place = (innermost.tb_frame.f_code.co_filename, innermost.tb_lineno)
+    remote_pdb.attached(None, place, exception).after_death(traceback)
 
 
 def _chosen_debugger() -> str:
