@@ -64,7 +64,7 @@ compat: $(STAMPS)/installed $(STAMPS)/developer ## compare names and signatures 
 	$(call say,names and signatures beside those of Ray)
 	@$(VENV_PYTHON) tools/compare_api.py --strict
 
-ecosystem: $(STAMPS)/installed $(STAMPS)/ecosystem ## run libraries of others on the engine: scikit-learn, dask, Daft, PyTorch, XGBoost, debugpy, OTLP
+ecosystem: $(STAMPS)/installed $(STAMPS)/ecosystem ## run libraries of others on the engine: scikit-learn, dask, Daft, modin, PyTorch, XGBoost, debugpy, OTLP
 	$(call say,libraries of others)
 	@$(VENV_PYTHON) -m pytest --quiet tests/ecosystem
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from whipray import actor as actor
     from whipray import cloudpickle as cloudpickle
     from whipray import dag as dag
+    from whipray import data as data
     from whipray import exceptions as exceptions
     from whipray import experimental as experimental
     from whipray import job_config as job_config
@@ -97,6 +98,7 @@ _MODULES = (
     "actor",
     "cloudpickle",
     "dag",
+    "data",
     "exceptions",
     "experimental",
     "internal",
