@@ -36,7 +36,7 @@ class BackendRegistry:
         upper = name.upper()
         if upper not in self._map:
             hint = ""
-            if upper == types.Backend.GLOO:
+            if upper in (types.Backend.GLOO, types.Backend.NCCL):
                 hint = ": it needs PyTorch, 'pip install torch'"
             raise ValueError(f"Backend {upper} not registered{hint}")
         return self._map[upper]

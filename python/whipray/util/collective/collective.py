@@ -7,12 +7,13 @@ group has to take part in an operation; it waits for the others.
 
 from __future__ import annotations
 
+import sys
 import threading
 from importlib.util import find_spec
 from typing import Any
 
 from whipray import _session
-from whipray.util.collective import types
+from whipray.util.collective import multigpu, types
 from whipray.util.collective.backend_registry import _global_registry, register_collective_backend
 from whipray.util.collective.collective_group.base_collective_group import BaseGroup
 from whipray.util.collective.group_manager import Declaration, GroupManager
@@ -21,6 +22,7 @@ from whipray.util.collective.tensor_checks import (
     check_other,
     check_rank,
     check_tensor,
+    check_tensor_of_torch,
     check_tensors,
 )
 
@@ -28,13 +30,17 @@ if find_spec("torch") is not None and not _global_registry.is_registered("GLOO")
     from whipray.util.collective.collective_group.torch_gloo_collective_group import TorchGLOOGroup
 
     register_collective_backend("GLOO", TorchGLOOGroup)
+if find_spec("torch") is not None and not _global_registry.is_registered("NCCL"):
+    from whipray.util.collective.collective_group.torch_nccl_collective_group import TorchNCCLGroup
+
+    register_collective_backend("NCCL", TorchNCCLGroup)
 
 _group_mgr = GroupManager()
 _group_mgr_lock = threading.Lock()
 
 
 def nccl_available() -> bool:
-    """Whether there is a backend for GPUs."""
+    """Whether there is the backend for GPUs: PyTorch with NCCL, and a GPU that it sees."""
     return is_backend_available("NCCL")
 
 
@@ -252,6 +258,130 @@ def recv(tensor: Any, src_rank: int, group_name: str = "default") -> None:
     options = types.RecvOptions()
     options.src_rank = src_rank
     group.recv([tensor], options)
+
+
+def allreduce_multigpu(
+    tensor_list: list[Any],
+    group_name: str = "default",
+    op: types.ReduceOp = types.ReduceOp.SUM,
+) -> None:
+    """Reduce the tensors of all to one, which is then in each.
+
+    This and the other operations with this ending are for processes with several tensors, each on
+    a GPU of its own. Tensors are those of torch. Raises RuntimeError for others.
+    """
+    check_list(tensor_list, check_tensor_of_torch)
+    multigpu.allreduce(get_group_handle(group_name), tensor_list, op)
+
+
+def reduce_multigpu(
+    tensor_list: list[Any],
+    dst_rank: int = 0,
+    dst_tensor: int = 0,
+    group_name: str = "default",
+    op: types.ReduceOp = types.ReduceOp.SUM,
+) -> None:
+    """Reduce the tensors of all to one, which is then in tensor ``dst_tensor`` of ``dst_rank``."""
+    check_list(tensor_list, check_tensor_of_torch)
+    group = get_group_handle(group_name)
+    check_rank(group, dst_rank)
+    multigpu.check_index(tensor_list, dst_tensor)
+    multigpu.reduce(group, tensor_list, dst_rank, dst_tensor, op)
+
+
+def broadcast_multigpu(
+    tensor_list: list[Any],
+    src_rank: int = 0,
+    src_tensor: int = 0,
+    group_name: str = "default",
+) -> None:
+    """Have tensor ``src_tensor`` of ``src_rank`` in all tensors of all."""
+    check_list(tensor_list, check_tensor_of_torch)
+    group = get_group_handle(group_name)
+    check_rank(group, src_rank)
+    multigpu.check_index(tensor_list, src_tensor)
+    multigpu.broadcast(group, tensor_list, src_rank, src_tensor)
+
+
+def allgather_multigpu(
+    output_tensor_lists: list[list[Any]],
+    input_tensor_list: list[Any],
+    group_name: str = "default",
+) -> None:
+    """Have the tensors of all in each of the lists, by rank and by place."""
+    check_list(input_tensor_list, check_tensor_of_torch)
+    for tensors in output_tensor_lists:
+        check_list(tensors, check_tensor_of_torch)
+    group = get_group_handle(group_name)
+    multigpu.check_operands(input_tensor_list, output_tensor_lists, group)
+    multigpu.allgather(group, output_tensor_lists, input_tensor_list)
+
+
+def reducescatter_multigpu(
+    output_tensor_list: list[Any],
+    input_tensor_lists: list[list[Any]],
+    group_name: str = "default",
+    op: types.ReduceOp = types.ReduceOp.SUM,
+) -> None:
+    """Reduce all lists of all item by item; a tensor is then the item of its rank and place."""
+    check_list(output_tensor_list, check_tensor_of_torch)
+    for tensors in input_tensor_lists:
+        check_list(tensors, check_tensor_of_torch)
+    group = get_group_handle(group_name)
+    multigpu.check_operands(output_tensor_list, input_tensor_lists, group)
+    multigpu.reducescatter(group, output_tensor_list, input_tensor_lists, op)
+
+
+def send_multigpu(
+    tensor: Any,
+    dst_rank: int,
+    dst_gpu_index: int,
+    group_name: str = "default",
+    n_elements: int = 0,
+) -> None:
+    """Send a tensor, or its first ``n_elements``, to ``dst_rank``: :func:`recv_multigpu` takes it.
+
+    The receiver says by its tensor on which GPU it wants it; ``dst_gpu_index`` has no effect.
+    """
+    check_tensor_of_torch(tensor)
+    group = get_group_handle(group_name)
+    check_other(group, dst_rank)
+    _check_elements(tensor, n_elements)
+    multigpu.send(group, tensor, dst_rank, n_elements)
+
+
+def recv_multigpu(
+    tensor: Any,
+    src_rank: int,
+    src_gpu_index: int,
+    group_name: str = "default",
+    n_elements: int = 0,
+) -> None:
+    """Have in ``tensor``, or its first ``n_elements``, what ``src_rank`` sends.
+
+    ``src_gpu_index`` has no effect.
+    """
+    check_tensor_of_torch(tensor)
+    group = get_group_handle(group_name)
+    check_other(group, src_rank)
+    _check_elements(tensor, n_elements)
+    multigpu.recv(group, tensor, src_rank, n_elements)
+
+
+def synchronize(gpu_id: int) -> None:
+    """Wait for what was begun on a GPU of this process. Raises RuntimeError without a GPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        raise RuntimeError("synchronize() needs a GPU, and PyTorch that sees it")
+    torch.cuda.synchronize(gpu_id)
+
+
+def _check_elements(tensor: Any, n_elements: int) -> None:
+    if not 0 <= n_elements <= tensor.numel():
+        raise RuntimeError(
+            f"The n_elements '{n_elements}' should be from 0 to {tensor.numel()}, the elements of "
+            "the tensor."
+        )
 
 
 def _check_inside_actor() -> None:

@@ -70,8 +70,11 @@ class GroupManager:
         """
         group_class: Any = _global_registry.get(backend)
         if not group_class.check_backend_availability():
+            hint = ""
+            if backend.upper() == "NCCL":
+                hint = " NCCL needs a GPU (num_gpus=1) that PyTorch sees; GLOO needs none."
             raise RuntimeError(
-                f"Backend {backend.upper()} is not available. Please check the installation."
+                f"Backend {backend.upper()} is not available. Please check the installation.{hint}"
             )
         arguments = [world_size, rank, group_name]
         if backend.upper() == "GLOO":

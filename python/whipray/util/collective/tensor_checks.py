@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from whipray.util.collective.collective_group.base_collective_group import BaseGroup
@@ -23,6 +24,16 @@ def check_tensor(tensor: Any) -> None:
     )
 
 
+def check_tensor_of_torch(tensor: Any) -> None:
+    """Raises RuntimeError for anything else."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(tensor, torch.Tensor):
+        raise RuntimeError(
+            f"Unrecognized tensor type '{type(tensor)}'. Operations on several GPUs take "
+            "torch.Tensor."
+        )
+
+
 def check_tensors(tensors: Any, group: BaseGroup, operation: str) -> None:
     """Raises RuntimeError for what is no list of as many tensors as the group has processes."""
     if len(tensors) != group.world_size:
@@ -31,14 +42,14 @@ def check_tensors(tensors: Any, group: BaseGroup, operation: str) -> None:
         )
 
 
-def check_list(tensors: Any) -> None:
+def check_list(tensors: Any, check: Callable[[Any], None] = check_tensor) -> None:
     """Raises RuntimeError for what is no list of tensors, or an empty one."""
     if not isinstance(tensors, list):
         raise RuntimeError(f"The input must be a list of tensors. Got '{type(tensors)}'.")
     if not tensors:
         raise RuntimeError("Got an empty list of tensors.")
     for tensor in tensors:
-        check_tensor(tensor)
+        check(tensor)
 
 
 def check_rank(group: BaseGroup, rank: int) -> None:
