@@ -168,6 +168,7 @@ impl Core {
     /// The node says nothing of a process to which the connection is lost: it is cut off. A worker is
     /// ended, so that its tasks can be retried; an actor, which others may call, is called again.
     pub fn give_up(&mut self, worker: WorkerId, now: Micros) {
+        self.objects.ask_again(&worker, &mut self.effects);
         if self.tasks.has_lost_lease(&worker) {
             let reason = "the connection between it and its caller was lost".to_owned();
             self.effects

@@ -343,11 +343,13 @@ impl Core {
         }
     }
 
-    /// The connection to another driver or worker ended; whether calls of ours are under way there.
+    /// The connection to another driver or worker ended; whether anything of ours was under way on
+    /// it: calls, or values.
     pub fn on_peer_closed(&mut self, worker: &WorkerId) -> bool {
         self.execution.on_caller_gone(worker, &mut self.effects);
         let was_leased = self.tasks.on_worker_unreachable(worker);
-        self.actors.on_worker_unreachable(worker).is_some() || was_leased
+        let was_called = self.actors.on_worker_unreachable(worker).is_some();
+        was_leased || was_called || self.objects.on_owner_unreachable(worker)
     }
 
     /// The worker of a lease of ours.
@@ -358,9 +360,11 @@ impl Core {
             .map(|lease| lease.worker.worker)
     }
 
-    /// Whether calls of ours wait for the word on why this worker died.
+    /// Whether anything of ours waits for the word on why this worker died.
     pub fn is_awaited(&self, worker: &WorkerId) -> bool {
-        self.tasks.has_lost_lease(worker) || self.actors.is_awaited(worker)
+        self.tasks.has_lost_lease(worker)
+            || self.actors.is_awaited(worker)
+            || self.objects.is_lost_owner(worker)
     }
 
     /// How long the node may take to say why this worker died.

@@ -1,8 +1,10 @@
 //! What the death of a process, or of the connection, means for the objects.
 
 use whipray_proto::failure::{Failure, FailureKind};
-use whipray_proto::messages::object::{AddBorrower, ConfirmBorrower, Registrations};
-use whipray_proto::{DeathCause, NodeId, ObjectValue, TaskId, WorkerId};
+use whipray_proto::messages::object::{
+    AddBorrower, ConfirmBorrower, Registrations, SubscribeObject,
+};
+use whipray_proto::{DeathCause, NodeId, ObjectId, ObjectValue, TaskId, WorkerId};
 
 use crate::core::effect::Effect;
 use crate::core::objects::{ObjectTable, Ownership, is_handle_object};
@@ -21,6 +23,7 @@ impl ObjectTable {
             Some(watched) => watched.node,
             None => death.node,
         };
+        self.lost_owners.remove(&worker);
         let mut orphaned = Vec::new();
         let mut lighter = Vec::new();
         let me = self.me.clone();
@@ -94,6 +97,40 @@ impl ObjectTable {
         let mut its: Vec<WorkerId> = its.map(|(worker, _)| *worker).collect();
         its.sort_unstable();
         its
+    }
+
+    /// The connection to a process is lost; whether values that it owns are awaited.
+    pub(crate) fn on_owner_unreachable(&mut self, owner: &WorkerId) -> bool {
+        let is_lost = self.watched.contains_key(owner)
+            && self.entries.values().any(|entry| entry.awaits_from(owner));
+        if is_lost {
+            self.lost_owners.insert(*owner);
+        }
+        is_lost
+    }
+
+    /// Whether the word on this owner, to whom the connection is lost, is waited for.
+    pub(crate) fn is_lost_owner(&self, owner: &WorkerId) -> bool {
+        self.lost_owners.contains(owner)
+    }
+
+    /// The connection to an owner was lost, and it lives on: what was asked, or what was answered,
+    /// may be lost with it. A value that comes twice is taken once.
+    pub(crate) fn ask_again(&mut self, owner: &WorkerId, effects: &mut Vec<Effect>) {
+        if !self.lost_owners.remove(owner) {
+            return;
+        }
+        let entries = self.entries.iter();
+        let awaited = entries.filter(|(_, entry)| entry.awaits_from(owner));
+        let mut awaited: Vec<ObjectId> = awaited.map(|(object, _)| *object).collect();
+        awaited.sort_unstable();
+        for object in awaited {
+            if let Some(owner) = self.owner(&object).cloned() {
+                let lost = None;
+                let message = SubscribeObject { object, lost };
+                effects.push(Effect::ToPeer(owner, message.into()));
+            }
+        }
     }
 
     /// Nothing will come any more: every object that is not there yet fails. For the end of a

@@ -22,7 +22,7 @@ mod directory;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::object::{ObjectReady, RemoveBorrower, SubscribeObject};
@@ -90,6 +90,18 @@ impl ObjectEntry {
         self.awaited.get_or_insert_default()
     }
 
+    /// Whether `owner` was asked for the value, and has not sent it.
+    fn awaits_from(&self, owner: &WorkerId) -> bool {
+        match &self.ownership {
+            Ownership::Borrowed {
+                owner: its,
+                is_subscribed,
+                ..
+            } => *is_subscribed && its.worker == *owner && !self.cell.is_ready(),
+            Ownership::Ours { .. } => false,
+        }
+    }
+
     /// The references inside the value.
     pub fn contained(&self) -> &[ObjectId] {
         &self.contained
@@ -109,6 +121,8 @@ pub struct ObjectTable {
     entries: FxHashMap<ObjectId, ObjectEntry>,
     /// Borrowers and owners whose death the node reports to us.
     watched: FxHashMap<WorkerId, Watched>,
+    /// Owners of awaited values to whom the connection is lost, whether they live or not.
+    lost_owners: FxHashSet<WorkerId>,
     /// Objects of ours in shared memory that nobody refers to any more; sent in one message.
     to_free: Vec<ObjectId>,
     /// The same on other nodes.
@@ -135,6 +149,7 @@ impl ObjectTable {
             me,
             entries: FxHashMap::default(),
             watched: FxHashMap::default(),
+            lost_owners: FxHashSet::default(),
             to_free: Vec::new(),
             to_free_elsewhere: Vec::new(),
             copies: FxHashMap::default(),

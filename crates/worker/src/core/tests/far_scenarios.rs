@@ -3,7 +3,9 @@
 use whipray_proto::failure::FailureKind;
 use whipray_proto::messages::actor::{ActorState, ActorUpdate};
 use whipray_proto::messages::lease::{NodeDied, WorkerDied};
-use whipray_proto::messages::object::{AddBorrower, Registrations, RemoveBorrower};
+use whipray_proto::messages::object::{
+    AddBorrower, ObjectReady, Registrations, RemoveBorrower, SubscribeObject,
+};
 
 use super::*;
 
@@ -96,6 +98,57 @@ fn a_registrar_is_watched_on_its_own_node() {
     };
     owner.peer(&registrar, add);
     owner.check_empty();
+}
+
+/// The connection to the owner of an awaited value was lost, and with it the question or the answer:
+/// nobody asked again, and the reader waited for ever.
+#[test]
+fn an_owner_that_lives_on_is_asked_again_after_the_connection_to_it_was_lost() {
+    let mut borrower = TestOwner::new("b");
+    let owner = far_address("owner", 2);
+    let (wanted, known) = (object(1), object(2));
+    let cell = borrower.core.objects.refer(wanted, &owner).clone();
+    borrower.core.objects.refer(known, &owner);
+    let core = &mut borrower.core;
+    core.objects.subscribe(&wanted, &mut core.effects);
+    let asked = || (owner.endpoint.clone(), subscribe(wanted));
+    assert_eq!(borrower.told_peers(), [asked()]);
+    for _ in 0..2 {
+        assert!(borrower.core.on_peer_closed(&owner.worker));
+        assert!(borrower.core.is_awaited(&owner.worker));
+        assert_eq!(borrower.told_peers(), [], "it may be dead");
+        borrower.core.give_up(owner.worker, 0);
+        assert!(!borrower.core.is_awaited(&owner.worker));
+        assert_eq!(borrower.told_peers(), [asked()]);
+    }
+    for _ in 0..2 {
+        let object = wanted;
+        let value = value("there");
+        borrower.peer(&owner, ObjectReady { object, value });
+    }
+    assert_eq!(text(&cell), "there");
+    assert!(!borrower.core.on_peer_closed(&owner.worker));
+    for object in [wanted, known] {
+        borrower.core.release(&object);
+    }
+    borrower.check_empty();
+}
+
+fn subscribe(object: ObjectId) -> Message {
+    SubscribeObject { object, lost: None }.into()
+}
+
+#[test]
+fn the_death_of_an_owner_ends_the_wait_for_the_word_on_it() {
+    let mut borrower = TestOwner::new("b");
+    let owner = far_address("owner", 2);
+    let cell = borrower.core.objects.refer(object(1), &owner).clone();
+    let core = &mut borrower.core;
+    core.objects.subscribe(&object(1), &mut core.effects);
+    assert!(borrower.core.on_peer_closed(&owner.worker));
+    die(&mut borrower, 2);
+    assert!(!borrower.core.is_awaited(&owner.worker));
+    assert!(cell.is_ready());
 }
 
 #[test]
