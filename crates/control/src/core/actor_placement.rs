@@ -262,7 +262,9 @@ impl Control {
             match entry.node {
                 None => self.place_actor_among(actor, &mut views),
                 Some(at) if has_several => {
-                    if self.may_be_recalled(entry, at, &hopeless) {
+                    if self.is_off_its_group(entry, at) {
+                        self.recall(actor, at);
+                    } else if self.may_be_recalled(entry, at, &hopeless) {
                         match self.better_node(entry, at, &views) {
                             Some(better) => self.recall_actor(actor, at, better, &mut views),
                             None if entry.spec.strategy.is_none() => {
@@ -287,6 +289,23 @@ impl Control {
         !is_hopeless
     }
 
+    /// Whether an actor waits at a node that has nothing of its placement group: where there was no
+    /// other node yet, it was sent there before its bundles had a place.
+    fn is_off_its_group(&self, entry: &Actor, at: NodeId) -> bool {
+        let strategy = entry.spec.strategy.as_ref();
+        let Some(asked) = strategy.and_then(|strategy| strategy.group.as_ref()) else {
+            return false;
+        };
+        let group = self.groups.get(&asked.group);
+        // Of the end of a group its nodes hear.
+        let Some(group) = group.filter(|group| group.standing != Standing::Removed) else {
+            return false;
+        };
+        let is_meant = |index: usize| asked.bundle.is_none_or(|bundle| bundle as usize == index);
+        let mut places = group.nodes.iter().enumerate();
+        !entry.is_recalled && !places.any(|(index, place)| is_meant(index) && *place == Some(at))
+    }
+
     /// Another node that has room for an actor now, or that could ever have it where its own cannot.
     fn better_node(&self, entry: &Actor, at: NodeId, views: &[NodeView]) -> Option<NodeId> {
         match self.choose_node(views, &entry.spec) {
@@ -306,25 +325,24 @@ impl Control {
 
     /// Asks the node where an actor waits for it, since it could have a process elsewhere.
     fn recall_actor(&mut self, actor: ActorId, at: NodeId, better: NodeId, views: &mut [NodeView]) {
-        let Some(entry) = self.actors.get_mut(&actor) else {
-            return;
-        };
-        entry.is_recalled = true;
-        let incarnation = entry.incarnation;
         self.promise(actor, better, views);
-        self.say(at, ControlSays::RecallActor { actor, incarnation });
+        self.recall(actor, at);
+    }
+
+    fn recall(&mut self, actor: ActorId, at: NodeId) {
+        if let Some(entry) = self.actors.get_mut(&actor) {
+            entry.is_recalled = true;
+            let incarnation = entry.incarnation;
+            self.say(at, ControlSays::RecallActor { actor, incarnation });
+        }
     }
 
     /// A node gets nothing new: what waits there for a process goes elsewhere.
     pub(super) fn recall_actors_of(&mut self, node: NodeId) {
         for actor in self.line.values().copied().collect::<Vec<_>>() {
-            if let Some(entry) = self.actors.get_mut(&actor)
-                && entry.node == Some(node)
-                && !entry.is_recalled
-            {
-                entry.is_recalled = true;
-                let incarnation = entry.incarnation;
-                self.say(node, ControlSays::RecallActor { actor, incarnation });
+            let entry = self.actors.get(&actor);
+            if entry.is_some_and(|entry| entry.node == Some(node) && !entry.is_recalled) {
+                self.recall(actor, node);
             }
         }
     }

@@ -416,6 +416,65 @@ fn an_actor_goes_where_its_bundle_is() {
     );
 }
 
+/// A node that was alone got an actor before the bundles of its group had room. They came to lie on
+/// the next node, and the actor waited for them at the first one for ever.
+#[test]
+fn an_actor_that_waits_follows_its_group_to_another_node() {
+    let mut cluster = Cluster::new(1.0, &[]);
+    let id = whipray_proto::PlacementGroupId::new(cluster.job);
+    let bundle = BundleSpec {
+        resources: cpus(1.0),
+        selector: None,
+    };
+    let group = GroupSpec {
+        group: id,
+        bundles: vec![bundle],
+        job: cluster.job,
+        ..GroupSpec::default()
+    };
+    let create = CreateGroup {
+        request: 0,
+        spec: group,
+    };
+    cluster.stage.say(cluster.driver, create);
+    let answer = |number: u8, attempt, is_granted| {
+        let prepared = NodeSays::BundlesPrepared {
+            group: id,
+            attempt,
+            is_granted,
+            available: cpus(0.0),
+        };
+        (node(number), prepared)
+    };
+    let (from, refusal) = answer(0, 1, false);
+    cluster.stage.on_node_from(from, refusal);
+    let mut spec = cluster.spec(cpus(1.0));
+    spec.strategy = Some(Box::new(SchedulingStrategy {
+        group: Some(InGroup {
+            group: id,
+            bundle: None,
+            captures: false,
+        }),
+        ..SchedulingStrategy::default()
+    }));
+    let actor = cluster.create(&spec);
+    assert_eq!(cluster.asked(), [(0, actor)]);
+    cluster.stage.join(1, 1.0);
+    let attempt = cluster.stage.control.groups[&id].attempt;
+    let (from, grant) = answer(1, attempt, true);
+    cluster.stage.on_node_from(from, grant);
+    assert_eq!(cluster.stage.control.groups[&id].nodes, [Some(node(1))]);
+    assert_eq!(cluster.recalled(), [(0, actor)]);
+    cluster.stage.control.place_waiting_actors();
+    cluster.stage.take_in();
+    assert_eq!(cluster.recalled(), [], "it was called back");
+    cluster.let_go(0, actor);
+    assert_eq!(cluster.asked(), [(1, actor)]);
+    cluster.stage.control.place_waiting_actors();
+    cluster.stage.take_in();
+    assert_eq!(cluster.recalled(), [], "it is where its bundle is");
+}
+
 #[test]
 fn an_actor_that_waits_may_be_killed_anywhere() {
     let mut cluster = Cluster::new(1.0, &[1.0]);
