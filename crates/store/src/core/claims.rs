@@ -164,8 +164,7 @@ impl ObjectTable {
         };
         for Wanted { object, source } in claim.wanted {
             let is_for_elsewhere = claim.client == SERVING || source.is_some();
-            if is_for_elsewhere && self.is_unsealed(object) {
-                // It was told of another copy: this one may be anything yet.
+            if self.awaits_seal(claim.client, object, is_for_elsewhere) {
                 self.fetching.await_seal(object, number);
                 answer.coming += 1;
             } else if let Some(pinned) = self.pin(claim.client, object) {
@@ -179,9 +178,19 @@ impl ObjectTable {
         self.answer_when_gathered(number, answer);
     }
 
-    fn is_unsealed(&self, object: ObjectId) -> bool {
+    /// Whether `client` may have been told of another copy than the one that is being written, which
+    /// may be anything yet: of one on another node, or of an earlier one of a result that is made
+    /// again. What was put is written once, and whoever can name it was told of it after that.
+    pub(super) fn awaits_seal(
+        &self,
+        client: ClientId,
+        object: ObjectId,
+        is_told_of_another: bool,
+    ) -> bool {
+        let may_be_another = is_told_of_another || object.index() < ObjectId::FIRST_PUT;
         let entry = self.entries.get(&object);
-        entry.is_some_and(|entry| matches!(entry.state, State::Writing { .. }))
+        let state = entry.map(|entry| entry.state);
+        may_be_another && matches!(state, Some(State::Writing { writer, .. }) if writer != client)
     }
 
     /// Counts anew what requests miss, where that may have changed.

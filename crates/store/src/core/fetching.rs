@@ -130,7 +130,10 @@ impl ObjectTable {
         };
         let number = self.fetching.next_number();
         for object in objects {
-            if let Some(pinned) = self.pin(client, *object) {
+            if self.awaits_seal(client, *object, false) {
+                self.fetching.await_seal(*object, number);
+                answer.coming += 1;
+            } else if let Some(pinned) = self.pin(client, *object) {
                 answer.found.push(pinned);
             } else {
                 let waits =

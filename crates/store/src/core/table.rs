@@ -153,6 +153,7 @@ impl ObjectTable {
         }
         if freed_by == Some(owner) {
             entry.state = State::Freed;
+            self.on_never_sealed(object);
         } else {
             self.seals += 1;
             let seal = self.seals;
@@ -177,8 +178,8 @@ impl ObjectTable {
     /// Where an object lies, pinned once more for `client`; `None` where there is no such object on
     /// this machine. [`Self::pin_all`] has those come that are in buckets.
     ///
-    /// Also before its seal: the seal and the pin travel on different sockets, and whoever can name
-    /// an object was told of it after it was written.
+    /// Also before its seal, for those who need not wait for it: the seal and the pin travel on
+    /// different sockets.
     pub fn pin(&mut self, client: ClientId, object: ObjectId) -> Option<Pinned> {
         let entry = self.entries.get(&object)?;
         let size_bytes = entry.size_bytes;

@@ -145,7 +145,7 @@ impl Runtime {
             unpin: true,
             owner_node: None,
         };
-        state.core.effects.push(Effect::ToNode(seal.into()));
+        // First, so that nobody who waits for the seal reads what was not written.
         state.core.effects.push(Effect::ToNode(
             FreeObjects {
                 objects: vec![object],
@@ -154,6 +154,7 @@ impl Runtime {
             }
             .into(),
         ));
+        state.core.effects.push(Effect::ToNode(seal.into()));
         self.commit(state);
     }
 

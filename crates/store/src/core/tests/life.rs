@@ -160,3 +160,37 @@ fn what_is_not_there_is_ignored() {
     assert_eq!(table.pin(READER, object(9)), None);
     table.validate().unwrap();
 }
+
+/// A result was lost, and made again on the same node. A reader that had been told of the lost copy
+/// came while the new one was being written, and read what lay there before.
+#[test]
+fn a_result_that_is_written_is_read_once_it_is_whole() {
+    let mut table = ObjectTable::new(1024, None);
+    assert_eq!(created(&mut table, WRITER, 1, 10), Ok(0));
+    table.pin_all(READER, 1, &[object(1)]);
+    assert_eq!(pinned(&mut table), None);
+    assert!(table.seal(WRITER, object(1), owner(7), true));
+    assert_eq!(pinned(&mut table), Some((1, 0)));
+    // One that was given up instead is lost.
+    assert!(created(&mut table, WRITER, 2, 10).is_ok());
+    table.pin_all(READER, 2, &[object(1), object(2)]);
+    table.free(owner(7), object(2));
+    assert!(table.seal(WRITER, object(2), owner(7), true));
+    assert_eq!(pinned(&mut table), Some((1, 1)));
+    assert_eq!(table.usage().objects, 1);
+    // What was put is read at once: whoever can name it was told of it.
+    let put = object(3).task().return_id(ObjectId::FIRST_PUT);
+    table.create(WRITER, 3, put, 10, 0);
+    table.take_work();
+    table.pin_all(READER, 3, &[put]);
+    assert_eq!(pinned(&mut table), Some((1, 0)));
+    table.validate().unwrap();
+}
+
+/// How many objects a request has pinned, and how many are lost.
+fn pinned(table: &mut ObjectTable) -> Option<(usize, usize)> {
+    table.take_work().iter().find_map(|work| match work {
+        Work::Pinned { found, lost, .. } => Some((found.len(), lost.len())),
+        _ => None,
+    })
+}
