@@ -177,6 +177,7 @@ pub struct Daemon<C: Control> {
     end: Option<EndReason>,
     effects: Vec<Effect>,
     says: Vec<(NodeId, ControlSays)>,
+    is_settling: bool,
 }
 
 impl<C: Control> Daemon<C> {
@@ -262,6 +263,7 @@ impl<C: Control> Daemon<C> {
             end: None,
             effects: Vec::new(),
             says: Vec::new(),
+            is_settling: false,
         };
         daemon.start_zygote();
         if metrics_listener.is_some() {
@@ -435,8 +437,12 @@ impl<C: Control> Daemon<C> {
     }
 
     /// Carries out what the core asks for, and takes words between node and control, until both
-    /// are silent.
+    /// are silent. An effect may have clients read, and come here again: what that asks for comes
+    /// after all that was asked for before, since others rely on the order of what they are told.
     fn settle(&mut self) {
+        if std::mem::replace(&mut self.is_settling, true) {
+            return;
+        }
         loop {
             let mut effects = std::mem::take(&mut self.effects);
             self.node.take_effects(&mut effects);
@@ -457,6 +463,7 @@ impl<C: Control> Daemon<C> {
                 break;
             }
         }
+        self.is_settling = false;
         self.flush_zygote();
     }
 

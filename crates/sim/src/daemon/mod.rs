@@ -64,6 +64,7 @@ pub struct Daemon {
     template_latest: u64,
     timer_at: Option<u64>,
     report: Option<(NodeStatus, Vec<PendingDemand>)>,
+    is_settling: bool,
     pub is_alive: bool,
     /// Nothing of it runs until then.
     pub frozen_until: Micros,
@@ -148,6 +149,7 @@ impl Daemon {
             template_latest: 0,
             timer_at: None,
             report: None,
+            is_settling: false,
             is_alive: true,
             frozen_until: 0,
             clock_ahead: 0,
@@ -334,7 +336,16 @@ impl Daemon {
 
     // ---- effects
 
+    /// Not within itself, as in the product: what comes of an effect comes after those that were
+    /// asked for before.
     fn settle(&mut self, around: &mut Around) {
+        if !std::mem::replace(&mut self.is_settling, true) {
+            self.carry_out_all(around);
+            self.is_settling = false;
+        }
+    }
+
+    fn carry_out_all(&mut self, around: &mut Around) {
         for _ in 0..ROUNDS_MOST {
             let mut effects = Vec::new();
             self.node.take_effects(&mut effects);
