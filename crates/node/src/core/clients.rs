@@ -9,7 +9,7 @@ use whipray_proto::{
 
 use super::scheduling::IDLE;
 use super::timers::{Micros, Timer, micros};
-use super::workers::Link;
+use super::workers::{Link, Work};
 use super::{ClientId, Effect, Node};
 
 /// One connected process.
@@ -100,7 +100,7 @@ impl Node {
                 self.pool.set_pid(hello.worker, hello.pid);
                 self.pool.connect(hello.worker, client, hello.endpoint, now);
                 self.serve_with(hello.worker);
-                self.arm_trim(now);
+                self.arm_trim(hello.worker, now);
                 self.schedule(now);
             }
             _ => self.welcome(client, JobId::default()),
@@ -250,8 +250,8 @@ impl Node {
         Some(entry)
     }
 
-    /// A job is over: workers that only it could use go. Those of its actors, and those that
-    /// surviving actors lease, are not touched.
+    /// A job is over: workers that only it could use go, and those that have leases of nobody but
+    /// each other. Those of its actors, and those that surviving actors lease, are not touched.
     pub(super) fn end_job(&mut self, job: JobId, now: Micros) {
         // A driver of this node takes its job with it when it goes.
         let driver = self.jobs.get(&job).map(|job| job.driver);
@@ -273,6 +273,32 @@ impl Node {
             let cause = DeathCause::new(DeathKind::OwnerDied, "its job is over");
             self.dismiss_worker(worker, cause, now);
         }
+        for worker in self.in_circles(job) {
+            let cause = DeathCause::new(DeathKind::OwnerDied, "its job is over");
+            self.end_worker_in_order(worker, cause, now);
+        }
         self.schedule(now);
+    }
+
+    /// Workers of a job whose owners are such workers, too: a task that goes on after the one that
+    /// submitted it may well run in the process that owns it, and no end of an owner ever ends it.
+    fn in_circles(&self, job: JobId) -> Vec<WorkerId> {
+        let owner_of = |worker: WorkerId| match self.pool.get(worker)?.work {
+            Work::Leased { owner, .. } => Some(self.clients.get(&owner)?.worker),
+            Work::Idle { .. } | Work::Actor { .. } => None,
+        };
+        let of_job = self.pool.iter();
+        let of_job = of_job.filter(|(_, entry)| entry.job == Some(job));
+        let mut left: Vec<WorkerId> = of_job.map(|(worker, _)| worker).collect();
+        loop {
+            let is_owned =
+                |worker: &WorkerId| owner_of(*worker).is_some_and(|owner| left.contains(&owner));
+            let owned: Vec<WorkerId> = left.iter().copied().filter(is_owned).collect();
+            if owned.len() == left.len() {
+                left.sort_unstable();
+                return left;
+            }
+            left = owned;
+        }
     }
 }

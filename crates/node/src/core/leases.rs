@@ -382,7 +382,7 @@ impl Node {
         } else {
             self.pool.set_idle(worker, now);
             self.serve_with(worker);
-            self.arm_trim(now);
+            self.arm_trim(worker, now);
         }
         self.schedule(now);
     }

@@ -430,33 +430,35 @@ impl Node {
         }
     }
 
-    /// Looks again at idle workers after a while, where there may be too many.
-    pub(super) fn arm_trim(&mut self, now: Micros) {
-        if !self.is_trim_armed && self.pool.idle().len() > self.cpus() {
+    /// Whether a worker is bound to a job that is over: only actors that outlive it can use it.
+    fn is_left_over(&self, worker: WorkerId) -> bool {
+        let job = self.pool.get(worker).and_then(|entry| entry.job);
+        job.is_some_and(|job| !self.jobs.contains_key(&job))
+    }
+
+    /// This worker has become idle. Looks again after a while, where there may be too many, or where
+    /// nobody may want it any more.
+    pub(super) fn arm_trim(&mut self, worker: WorkerId, now: Micros) {
+        let is_due = self.pool.idle().len() > self.cpus() || self.is_left_over(worker);
+        if is_due && !self.is_trim_armed {
             self.is_trim_armed = true;
             self.timers
                 .set(now + micros(limits::IDLE_WORKER), Timer::TrimIdle);
         }
     }
 
-    /// Asks workers that are idle for long to leave, where there are more than CPUs. A worker that
-    /// owns objects which others refer to stays, and is asked again later.
+    /// Asks workers that are idle for long to leave, where there are more than CPUs, or their job is
+    /// over. A worker that owns objects which others refer to stays, and is asked again later.
     pub(super) fn trim_idle(&mut self, now: Micros) {
         self.is_trim_armed = false;
         let excess = self.pool.idle().len().saturating_sub(self.cpus());
-        if excess == 0 {
-            return;
-        }
+        let idle = self.pool.idle().iter().copied().enumerate();
+        let is_useless =
+            |(index, worker): &(usize, WorkerId)| *index < excess || self.is_left_over(*worker);
+        let useless: Vec<(usize, WorkerId)> = idle.filter(is_useless).collect();
         let mut asked = Vec::new();
         let mut next = None;
-        for worker in self
-            .pool
-            .idle()
-            .iter()
-            .take(excess)
-            .copied()
-            .collect::<Vec<_>>()
-        {
+        for (_, worker) in useless {
             let Some(entry) = self.pool.get_mut(worker) else {
                 continue;
             };

@@ -163,6 +163,60 @@ fn idle_workers_of_a_job_that_is_over_leave() {
     );
 }
 
+/// A worker was through with its task and owned one that went on, which came to run in that very
+/// worker, or in one that had a lease of it: nobody's end ended these, and they outlived their job.
+#[test]
+fn workers_that_have_leases_of_each_other_end_with_their_job() {
+    let mut stage = Stage::new(cpus(3.0));
+    let (driver, job) = stage.driver();
+    let (other, _) = stage.driver();
+    stage.start_workers();
+    let lease = |stage: &mut Stage, owner| {
+        stage.target(owner, 1, job, 1);
+        stage.start_workers();
+        let granted = stage.granted(owner).pop().unwrap();
+        (stage.worker_clients[&granted.worker.worker], granted)
+    };
+    let (one, of_driver) = lease(&mut stage, driver);
+    let (two, of_one) = lease(&mut stage, one);
+    // As an actor that lives on has it.
+    let (_, of_other) = lease(&mut stage, other);
+    stage.target(driver, 1, job, 0);
+    stage.give_back(driver, of_driver.lease);
+    let (again, of_two) = lease(&mut stage, two);
+    assert_eq!(again, one);
+    stage.gone(driver);
+    stage.control(ControlSays::JobEnded { job });
+    let workers = [of_two, of_one, of_other].map(|granted| granted.worker.worker);
+    let is_killed = workers.map(|worker| stage.is_killed(worker));
+    assert_eq!(is_killed, [true, true, false]);
+}
+
+/// Only those that were idle when their job ended left; one that an actor gave back later stayed.
+#[test]
+fn a_worker_that_comes_back_after_its_job_is_asked_to_leave() {
+    let mut stage = Stage::new(cpus(4.0));
+    let (driver, job) = stage.driver();
+    let (other, _) = stage.driver();
+    stage.start_workers();
+    stage.target(other, 1, job, 1);
+    let granted = stage.granted(other)[0].clone();
+    stage.gone(driver);
+    stage.control(ControlSays::JobEnded { job });
+    stage.target(other, 1, job, 0);
+    stage.give_back(other, granted.lease);
+    let worker = stage.worker_clients[&granted.worker.worker];
+    assert!(!stage.is_closed(worker), "the actor may want it again");
+    stage.wait(6 * SECOND);
+    let clients = stage.worker_clients.clone().into_values();
+    let asked = clients.filter(|client| {
+        let received = stage.received(*client);
+        let is_goodbye = |message: &Message| matches!(message, Message::Goodbye(_));
+        received.iter().any(is_goodbye)
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [worker]);
+}
+
 #[test]
 fn objects_go_round() {
     let mut stage = Stage::new(cpus(1.0));
