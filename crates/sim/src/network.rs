@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
+use whipray_node::core::IDLE;
 use whipray_proto::Message;
 
 use crate::agenda::{Agenda, Event, Micros};
@@ -337,11 +338,19 @@ impl Network {
         }
     }
 
-    /// Whether any frame is under way.
+    /// Whether nothing is under way, but for the question whether idle workers leave: those that own
+    /// what others refer to are asked again and again.
     pub fn is_silent(&self) -> bool {
-        self.links
-            .values()
-            .all(|link| link.pipes.iter().all(|pipe| pipe.items.is_empty()))
+        let pipes = self.links.values().flat_map(|link| &link.pipes);
+        pipes
+            .flat_map(|pipe| &pipe.items)
+            .all(|(_, item)| match item {
+                Item::Frame(frame) => matches!(
+                    Message::decode_frame(frame),
+                    Ok(Message::Goodbye(goodbye)) if goodbye.reason == IDLE
+                ),
+                Item::End => false,
+            })
     }
 }
 

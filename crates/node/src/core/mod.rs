@@ -49,6 +49,7 @@ pub use deaths::Exit;
 pub use effect::{Effect, Environment};
 pub use memory::{MachineMemory, MemoryReading, MemorySettings};
 pub use metrics::Page;
+pub use scheduling::IDLE;
 pub use timers::Micros;
 pub use whipray_store::core::ClientId;
 
