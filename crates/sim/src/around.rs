@@ -35,7 +35,6 @@ impl Around {
         let network = Network::new(random.fork(), scenario.delay_most, scenario.far_delay_most);
         let mut witness = Witness::default();
         witness.has_crashes = scenario.has_crashes();
-        witness.has_cuts = scenario.has_cuts();
         let separates = |(_, fault): &(u64, Fault)| fault.separates();
         witness.has_separations = scenario.faults.iter().any(separates);
         let has_such = |is_such: fn(&Step) -> bool| {

@@ -177,23 +177,24 @@ impl Network {
     }
 
     /// Connections between processes of two machines, which have heard nothing for so long that
-    /// both ends give them up.
+    /// both ends give them up. Returns whether there were any.
     pub fn give_up_between(
         &mut self,
         one: Machine,
         other: Machine,
         now: Micros,
         agenda: &mut Agenda,
-    ) {
+    ) -> bool {
         let is_such = |link: &Link| {
             (link.machines == [one, other] || link.machines == [other, one])
                 && link.is_of_processes()
         };
         let links = self.links.iter().filter(|(_, link)| is_such(link));
         let links: Vec<LinkId> = links.map(|(id, _)| *id).collect();
-        for link in links {
-            self.cut(link, now, agenda);
+        for link in &links {
+            self.cut(*link, now, agenda);
         }
+        !links.is_empty()
     }
 
     /// Whose end this is.

@@ -309,12 +309,6 @@ impl Scenario {
                 .any(|plan| plan.steps.iter().any(ends_process))
     }
 
-    /// Whether words between living processes are lost: references may stay for ever then.
-    pub fn has_cuts(&self) -> bool {
-        let is_cut = |(_, fault): &(u64, Fault)| matches!(fault, Fault::Cut { .. });
-        self.faults.iter().any(is_cut)
-    }
-
     /// What each machine has, the head's first.
     pub fn shapes(&self) -> Vec<NodeShape> {
         let head = NodeShape {

@@ -130,7 +130,8 @@ pub struct Witness {
     /// Processes whose connection to the node has ended.
     pub cut_off: BTreeSet<usize>,
     pub has_crashes: bool,
-    /// Connections end between processes that live on.
+    /// Connections have ended between processes that live on, and words with them: references may
+    /// stay for ever then.
     pub has_cuts: bool,
     /// Placement groups with the process that created each, and whether it has removed it.
     pub groups: BTreeMap<PlacementGroupId, (usize, bool)>,

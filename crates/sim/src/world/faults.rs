@@ -35,6 +35,7 @@ impl World {
                     let link = links[*pick as usize % links.len()];
                     around.note(|| format!("connection {link} is cut"));
                     around.network.cut(link, around.now, &mut around.agenda);
+                    around.witness.has_cuts = true;
                 }
             }
             Fault::CutMachine { machine, micros } => {

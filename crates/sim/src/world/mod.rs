@@ -324,7 +324,8 @@ impl World {
                 if around.network.cut_until(one, other, now).is_some()
                     || around.network.cut_until(other, one, now).is_some()
                 {
-                    around.network.give_up_between(one, other, now, agenda);
+                    let has_cut = around.network.give_up_between(one, other, now, agenda);
+                    around.witness.has_cuts |= has_cut;
                 }
             }
             _ => {}
