@@ -232,12 +232,7 @@ fn check_node_is_empty(world: &mut World, daemon: usize, wrong: &mut Vec<String>
     }
     // The word on a copy that was fetched is lost with whoever fetched it: such a one goes when its
     // room is needed, or with its owner.
-    let witness = &world.around.witness;
-    let excused = if witness.has_crashes {
-        witness.fetched_by(daemon)
-    } else {
-        0
-    };
+    let excused = world.around.witness.untold_by(daemon);
     if status.store_objects > excused || status.store_used_bytes != 0 && excused == 0 {
         wrong.push(format!(
             "V-3: the store of node {daemon} still has {} objects in {} bytes",

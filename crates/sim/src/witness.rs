@@ -112,6 +112,11 @@ pub struct Witness {
     /// What came from other nodes, and how much did not.
     pub transfers: Vec<(usize, ObjectId)>,
     pub transfers_failed: u64,
+    /// Copies that were fetched, until their owners hear of them.
+    untold: BTreeSet<(usize, ObjectId)>,
+    /// Daemons to which an object did not come, because a copy that was fetched before had gone
+    /// where it was to come from: their readers are told of the next one.
+    copies_gone: BTreeSet<(usize, ObjectId)>,
     /// Counts what was written to disk.
     pub spilled: u64,
     views: BTreeMap<(usize, ObjectId), (u64, u32)>,
@@ -519,7 +524,9 @@ impl Witness {
             .object_owners
             .get(&object)
             .is_none_or(|it| self.is_gone(*it));
-        let is_excused = self.freed.contains(&object) || !self.lost.is_empty();
+        let is_excused = self.freed.contains(&object)
+            || !self.lost.is_empty()
+            || self.copies_gone.contains(&(self.homes[reader], object));
         if !owner_gone && !is_excused && !self.has_crashes {
             self.violation(format!(
                 "W-7: process {reader} does not find {object} in the store"
@@ -587,13 +594,27 @@ impl Witness {
         self.clear(daemon, offset, block.size_bytes, &what);
         self.arena.insert((daemon, offset), block);
         self.transfers.push((daemon, block.object));
+        self.untold.insert((daemon, block.object));
     }
 
-    /// How many objects a daemon has fetched.
-    pub fn fetched_by(&self, daemon: usize) -> u64 {
-        let fetched = self.transfers.iter().filter(|(of, _)| *of == daemon);
-        let objects: BTreeSet<ObjectId> = fetched.map(|(_, object)| *object).collect();
-        objects.len() as u64
+    /// An object has not come from another node.
+    pub fn not_transferred(&mut self, daemon: usize, from: usize, object: ObjectId) {
+        self.transfers_failed += 1;
+        if self.transfers.contains(&(from, object)) {
+            self.copies_gone.insert((daemon, object));
+        }
+    }
+
+    /// The owner of an object hears of a copy on a node.
+    pub fn copy_told(&mut self, node: NodeId, object: ObjectId) {
+        if let Some(daemon) = self.node_of_daemon.iter().position(|it| *it == node) {
+            self.untold.remove(&(daemon, object));
+        }
+    }
+
+    /// How many objects a daemon has fetched of which no owner has heard.
+    pub fn untold_by(&self, daemon: usize) -> u64 {
+        self.untold.iter().filter(|(of, _)| *of == daemon).count() as u64
     }
 
     /// Something new comes to lie there.

@@ -189,7 +189,9 @@ impl Daemon {
                 };
                 around.witness.transferred(self.number, incoming.at, block);
             }
-            Err(_) => around.witness.transfers_failed += 1,
+            Err(_) => around
+                .witness
+                .not_transferred(self.number, incoming.from, incoming.object),
         }
         let now = self.now(around);
         self.node.on_pulled(pull, outcome, now);

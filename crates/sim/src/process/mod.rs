@@ -285,6 +285,9 @@ impl Process {
             let task = replied.reply.task;
             around.witness.answered(task, process, self.index);
         }
+        if let Message::CopyAdded(added) = &message {
+            around.witness.copy_told(added.location.node, added.object);
+        }
         self.core.on_peer_message(from, message, around.now);
         if self.blocked > 0 && !self.core.execution.is_empty() {
             self.core.hand_back_all();
