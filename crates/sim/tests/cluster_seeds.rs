@@ -51,6 +51,23 @@ fn the_fourth_part_lives_well() {
     live_through(3);
 }
 
+/// Scenarios in which longer searches have found something, as they were generated then.
+#[test]
+fn what_longer_searches_have_found_lives_well() {
+    // An owner was not asked again after the connection to it was lost: 32863, 36665. An actor waited
+    // where its placement group was not: 35904. A reader got a result that was being made again:
+    // 37369. What a node said came in another order: 31004. Workers had leases of each other: 44529.
+    for seed in [31004, 32863, 35904, 36665, 37369, 44529] {
+        let outcome = run(&generate_cluster(seed), false);
+        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
+    }
+    // What the checkers made too much of.
+    for seed in [24024, 29139, 35133, 39021, 42096] {
+        let outcome = run(&generate_cluster(seed), false);
+        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_cluster_lives_the_same_life_each_time() {
     for seed in [8, 33, 68, 88] {
