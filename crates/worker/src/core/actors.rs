@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::actor::{ActorState, ActorUpdate, SubscribeActor};
 use whipray_proto::{ActorId, DeathCause, DeathKind, NodeId, TaskId, WorkerAddress, WorkerId};
@@ -18,6 +18,14 @@ use crate::core::dead_nodes::DeadNodes;
 use crate::core::effect::Effect;
 use crate::core::report::CallPlace;
 use crate::core::tasks::TaskTable;
+
+/// Where a call gets into the line of those that were not pushed yet.
+#[derive(Clone, Copy, Debug)]
+pub enum Turn {
+    /// It is made again: those in line came later, and may wait for its result.
+    First,
+    Last,
+}
 
 enum ClientState {
     /// Not alive yet, or its process died (with the worker that it was).
@@ -35,7 +43,7 @@ pub struct ActorClient {
     /// Calls that were not pushed yet.
     queue: VecDeque<TaskId>,
     /// Calls that wait for objects, and that later ones may overtake meanwhile.
-    aside: FxHashSet<TaskId>,
+    aside: FxHashMap<TaskId, Turn>,
     /// Calls that were pushed and not answered.
     in_flight: VecDeque<TaskId>,
     class_name: String,
@@ -49,10 +57,17 @@ impl ActorClient {
             state: ClientState::Waiting { lost: None },
             incarnation: 0,
             queue: VecDeque::new(),
-            aside: FxHashSet::default(),
+            aside: FxHashMap::default(),
             in_flight: VecDeque::new(),
             class_name: String::new(),
             is_released: false,
+        }
+    }
+
+    fn line_up(&mut self, task: TaskId, turn: Turn) {
+        match turn {
+            Turn::First => self.queue.push_front(task),
+            Turn::Last => self.queue.push_back(task),
         }
     }
 
@@ -120,38 +135,47 @@ impl ActorTable {
         })
     }
 
-    /// Appends a call; a dead actor gives back why. One that is tried again goes before all that
-    /// were not pushed yet: these came later, and may wait for its result.
-    pub fn enqueue(&mut self, actor: &ActorId, task: TaskId, is_retry: bool) -> Option<Failure> {
+    /// Takes a call in line; a dead actor gives back why.
+    pub fn enqueue(&mut self, actor: &ActorId, task: TaskId, turn: Turn) -> Option<Failure> {
         let client = self.actors.get_mut(actor)?;
         if let ClientState::Dead(failure) = &client.state {
             return Some(failure.clone());
         }
-        if is_retry {
-            client.queue.push_front(task);
-        } else {
-            client.queue.push_back(task);
-        }
+        client.line_up(task, turn);
         None
+    }
+
+    /// Takes a call in that is made again: while objects of it are missing, it must not be in the
+    /// way of those that make them.
+    pub fn enqueue_again(
+        &mut self,
+        actor: &ActorId,
+        task: TaskId,
+        is_missing: bool,
+    ) -> Option<Failure> {
+        match is_missing {
+            true => self.put_aside(actor, task, Turn::First),
+            false => self.enqueue(actor, task, Turn::First),
+        }
     }
 
     /// Keeps a call that waits for objects out of the way of those behind it; a dead actor gives
     /// back why.
-    pub fn put_aside(&mut self, actor: &ActorId, task: TaskId) -> Option<Failure> {
+    pub fn put_aside(&mut self, actor: &ActorId, task: TaskId, turn: Turn) -> Option<Failure> {
         let client = self.actors.get_mut(actor)?;
         if let ClientState::Dead(failure) = &client.state {
             return Some(failure.clone());
         }
-        client.aside.insert(task);
+        client.aside.insert(task, turn);
         None
     }
 
     /// The objects of a call are there: one that was put aside gets into the queue now.
     pub fn on_complete(&mut self, actor: &ActorId, task: TaskId) {
         if let Some(client) = self.actors.get_mut(actor)
-            && client.aside.remove(&task)
+            && let Some(turn) = client.aside.remove(&task)
         {
-            client.queue.push_back(task);
+            client.line_up(task, turn);
         }
     }
 
@@ -203,7 +227,7 @@ impl ActorTable {
         };
         match client.queue.iter().position(|other| other == task) {
             Some(position) => client.queue.remove(position).is_some(),
-            None => client.aside.remove(task),
+            None => client.aside.remove(task).is_some(),
         }
     }
 
@@ -372,7 +396,7 @@ impl ActorTable {
                 self.by_worker.retain(|_, actor| *actor != update.actor);
                 let failure = death_failure(client, update);
                 let under_way = client.in_flight.drain(..).chain(client.queue.drain(..));
-                for task in under_way.chain(client.aside.drain()) {
+                for task in under_way.chain(client.aside.drain().map(|(task, _)| task)) {
                     interrupted.failed.push((task, failure.clone()));
                 }
                 client.state = ClientState::Dead(failure);

@@ -9,6 +9,7 @@ use whipray_proto::task::{TaskKind, TaskOutcome, TaskReply};
 use whipray_proto::{DeathCause, NodeId, ObjectId, ObjectValue, References, TaskId, WorkerAddress};
 
 use crate::core::Core;
+use crate::core::actors::Turn;
 use crate::core::cancelling::Cancellation;
 use crate::core::effect::{DriverEvent, Effect};
 use crate::core::history::{End, Run};
@@ -143,7 +144,7 @@ impl Core {
         entry.begin_retry();
         if entry.spec.kind() == TaskKind::ActorMethod {
             let actor = task.actor();
-            if let Some(failure) = self.actors.enqueue(&actor, task, true) {
+            if let Some(failure) = self.actors.enqueue(&actor, task, Turn::First) {
                 self.fail(task, failure, now);
             }
             self.actors.pump(&actor, &self.tasks, &mut self.effects);

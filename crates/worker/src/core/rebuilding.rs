@@ -225,7 +225,7 @@ impl Core {
             task.held.push(handle);
         }
         self.tasks.tasks.insert(id, task);
-        if is_method && let Some(failure) = self.actors.enqueue(&id.actor(), id, false) {
+        if is_method && let Some(failure) = self.actors.enqueue_again(&id.actor(), id, !is_there) {
             return self.fail(id, failure, now);
         }
         if is_there {
@@ -316,14 +316,16 @@ impl Core {
                 entry.missing += u32::from(is_missing);
             }
         }
-        let entry = self.tasks.tasks.get(&task);
-        if entry.is_some_and(|entry| entry.spec.kind() == TaskKind::ActorMethod)
-            && let Some(failure) = self.actors.enqueue(&task.actor(), task, true)
+        let Some(entry) = self.tasks.tasks.get(&task) else {
+            return;
+        };
+        let is_missing = entry.missing > 0;
+        if entry.spec.kind() == TaskKind::ActorMethod
+            && let Some(failure) = self.actors.enqueue_again(&task.actor(), task, is_missing)
         {
             return self.fail(task, failure, now);
         }
-        let entry = self.tasks.tasks.get(&task);
-        if entry.is_some_and(|entry| entry.missing == 0) {
+        if !is_missing {
             self.start(task, now);
         }
     }

@@ -8,6 +8,7 @@ use whipray_proto::task::{ActorSpec, TaskKind};
 use whipray_proto::{ActorId, Argument, ObjectId, ObjectValue, TaskId, TaskSpec};
 
 use crate::cell::ObjectCell;
+use crate::core::actors::Turn;
 use crate::core::effect::Effect;
 use crate::core::tasks::{Micros, Task};
 use crate::core::{Call, Core, CoreArgument, Creation};
@@ -57,9 +58,9 @@ impl Core {
             entry.held.push(handle);
         }
         let refused = if template.out_of_order && missing > 0 {
-            self.actors.put_aside(&actor, task)
+            self.actors.put_aside(&actor, task, Turn::Last)
         } else {
-            self.actors.enqueue(&actor, task, false)
+            self.actors.enqueue(&actor, task, Turn::Last)
         };
         if let Some(failure) = refused {
             self.fail(task, failure, now);

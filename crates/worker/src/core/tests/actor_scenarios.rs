@@ -3,6 +3,8 @@
 use whipray_proto::messages::actor::{ActorState, ActorUpdate, CreationStage};
 use whipray_proto::task::ActorSpec;
 
+use whipray_proto::messages::execution::TaskReplied;
+
 use super::*;
 
 fn actor() -> ActorId {
@@ -348,6 +350,41 @@ fn a_call_that_is_tried_again_goes_before_those_that_wait_for_it() {
     owner.reply("a0", first.id(), TaskOutcome::RaisedRetryable, vec![], 1);
     assert_eq!(owner.pushes(), [(address("a0").worker, task)]);
     owner.answer("a0", first.id(), "at last");
+    assert_eq!(owner.pushes(), [(address("a0").worker, second.id().task())]);
+}
+
+/// The result of one call was lost before another call of the same actor had read it: the call that
+/// makes it again queued behind the one that waits for it.
+#[test]
+fn a_call_whose_argument_is_lost_lets_the_one_that_makes_it_go_first() {
+    let mut owner = TestOwner::new("owner");
+    created(&mut owner);
+    owner
+        .core
+        .on_node_message(update(ActorState::Alive, 0, Some("a0")), 0);
+    let first = owner.call_actor(actor(), &method(1));
+    owner.reply(
+        "a0",
+        first.id(),
+        TaskOutcome::Returned,
+        vec![super::lineage_scenarios::shared(1)],
+        1,
+    );
+    let call = owner.call(actor(), vec![CoreArgument::Object(first.id())]);
+    let second = owner
+        .core
+        .submit_actor(actor(), &method(1), call, 0)
+        .remove(0);
+    owner.effects();
+    let reply = TaskReply {
+        task: second.id().task(),
+        outcome: TaskOutcome::ArgumentsLost as i32,
+        lost: vec![first.id()],
+        ..TaskReply::default()
+    };
+    owner.peer(&address("a0"), TaskReplied { reply });
+    assert_eq!(owner.pushes(), [(address("a0").worker, first.id().task())]);
+    owner.answer("a0", first.id(), "again");
     assert_eq!(owner.pushes(), [(address("a0").worker, second.id().task())]);
 }
 

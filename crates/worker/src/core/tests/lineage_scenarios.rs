@@ -6,7 +6,7 @@ use whipray_proto::{SharedLocation, failure::FailureKind};
 
 use super::*;
 
-fn shared(node: u8) -> ObjectValue {
+pub(super) fn shared(node: u8) -> ObjectValue {
     let location = SharedLocation {
         node: NodeId::from_array([node; 28]),
         size_bytes: 200_000,
