@@ -252,6 +252,33 @@ pub const PEER_SILENCE: Duration = Duration::from_secs(30);
 /// How long the news of the death of a process on another machine waits for the end of what it said.
 pub const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 
+/// How long control waits beyond the deadline of a node that is to go for its own word on what it
+/// leaves behind.
+pub const DRAIN_LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Objects that a node which is to go has others take at the same time; more wait.
+pub const MOVES_AT_ONCE: usize = 16;
+
+/// The same in bytes; a larger object moves alone.
+pub const MOVES_AT_ONCE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// The pause before nodes are asked again to take an object that none of them could.
+pub const MOVE_RETRY: Duration = Duration::from_millis(500);
+
+/// How long an object that can be read by no node, for reasons other than room, is tried again before
+/// it is left behind.
+pub const MOVE_FAILING: Duration = Duration::from_secs(60);
+
+/// How long an object whose owner does not know of it waits for the word that is on its way, once
+/// nothing runs any more.
+pub const MOVE_UNKNOWN: Duration = Duration::from_secs(2);
+
+/// The longest pause before the owner of such an object is asked again while something runs.
+pub const MOVE_RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// How long the owner of an object that has moved may take to say that it knows.
+pub const COPY_ANSWER_WAIT: Duration = Duration::from_secs(10);
+
 /// Arguments on other nodes that are worth to run a task there, in bytes.
 pub const LOCALITY_BYTES: u64 = 1 << 20;
 

@@ -62,8 +62,10 @@ pub enum NodeSays {
     },
     /// An actor that [`ControlSays::RecallActor`] named had no process, and is forgotten.
     ActorRecalled { actor: ActorId, incarnation: u32 },
-    /// Nothing runs here any more that would have to end first; see [`ControlSays::Drain`].
-    Drained,
+    /// Nothing runs here any more that would have to end first, and objects have moved elsewhere; or
+    /// the time is over. See [`ControlSays::Drain`]. `left_behind` says what objects could not move,
+    /// and why; empty where all have.
+    Drained { left_behind: String },
     /// This node ends in order, and all that it has with it.
     Leaves { reason: String },
     /// What is free, after [`ControlSays::WatchResources`], and at each change from then on that
@@ -139,8 +141,8 @@ pub enum ControlSays {
         group: PlacementGroupId,
         nodes: Vec<NodeId>,
     },
-    /// Take nothing new, and say [`NodeSays::Drained`] once nothing runs any more, or when
-    /// `deadline_us` microseconds are over; zero: however long it takes. The last word counts.
+    /// Take nothing new, have others take your objects, and say [`NodeSays::Drained`] once nothing runs
+    /// any more and nothing is left, or when `deadline_us` microseconds are over; zero: however long it takes. The last word counts.
     Drain { reason: String, deadline_us: u64 },
     /// The cluster ends in order, and all its nodes.
     Ends { reason: String },

@@ -104,6 +104,10 @@ pub enum Event {
     Answered {
         daemon: usize,
     },
+    /// A node that was drained must be gone by now.
+    DrainOver {
+        daemon: usize,
+    },
     /// A daemon is asked for an object by another one.
     Wanted {
         daemon: usize,

@@ -54,6 +54,18 @@ pub fn generate_cluster(seed: u64) -> Scenario {
             scenario.faults.push((at, fault(&mut random)));
         }
     }
+    if random.percent(40) {
+        for _ in 0..random.between(1, 2) {
+            let within = match random.below(4) {
+                0 => random.between(1, 2_000_000),
+                1 => 0,
+                _ => random.between(5, 60) * SECOND,
+            };
+            let machine = pick(&mut random);
+            let at = random.duration(SECOND);
+            scenario.faults.push((at, Fault::Drain { machine, within }));
+        }
+    }
     scenario
 }
 

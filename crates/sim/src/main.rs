@@ -115,6 +115,7 @@ fn show(seed: u64, options: &Options) -> bool {
 fn search(options: &Options) -> bool {
     let mut failed = 0;
     let (mut events, mut tasks, mut far, mut transfers, mut lost) = (0, 0, 0, 0, 0);
+    let (mut drained, mut moved) = (0, 0);
     let mut failures: BTreeMap<String, u64> = BTreeMap::new();
     let mut count = 0;
     for seed in options.from..options.from + options.count {
@@ -129,6 +130,8 @@ fn search(options: &Options) -> bool {
             far += outcome.tasks_far;
             transfers += outcome.transfers;
             lost += outcome.nodes_lost;
+            drained += outcome.nodes_drained;
+            moved += outcome.objects_moved;
             for (kind, count) in &outcome.failures_seen {
                 *failures.entry(kind.clone()).or_default() += count;
             }
@@ -143,7 +146,8 @@ fn search(options: &Options) -> bool {
     }
     println!(
         "{count} scenarios, {failed} failed; {events} events, {tasks} tasks begun, {far} of them on \
-         other nodes, {transfers} objects fetched, {lost} nodes lost; failures seen: {failures:?}"
+         other nodes, {transfers} objects fetched, {lost} nodes lost, {drained} of them drained in order, \
+         {moved} objects moved; failures seen: {failures:?}"
     );
     failed == 0
 }

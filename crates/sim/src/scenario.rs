@@ -219,6 +219,9 @@ pub enum Fault {
     /// A daemon other than the head is killed, and its workers with it. The machine starts another
     /// one a while later.
     KillDaemon { machine: Pick, away: u64 },
+    /// A node other than the head's is to go, at once or after `within` microseconds if it must
+    /// (zero: however long it takes); its machine starts another daemon then.
+    Drain { machine: Pick, within: u64 },
     /// A machine other than the head loses its power, and comes back a while later.
     LosePower { machine: Pick, away: u64 },
     /// A daemon stands still for a time.
@@ -307,6 +310,12 @@ impl Scenario {
                 .plans
                 .iter()
                 .any(|plan| plan.steps.iter().any(ends_process))
+    }
+
+    /// Whether nodes go only in order: nothing is lost with them then but what had no time to move.
+    pub fn has_only_drains(&self) -> bool {
+        let is_other = |fault: &Fault| fault.is_of_nodes() && !matches!(fault, Fault::Drain { .. });
+        !self.faults.iter().any(|(_, fault)| is_other(fault))
     }
 
     /// What each machine has, the head's first.

@@ -9,6 +9,7 @@
 //! - W-7: an object that a program reads is in the store.
 //! - W-8: what is bound to a node runs there.
 //! - W-9: once a life of an actor has answered a caller, no earlier one does.
+//! - D-1: a node that was to go is gone by its deadline.
 //! - W-6: an object that a program holds is known to its owner (while nobody crashes).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,6 +131,12 @@ pub struct Witness {
     pub has_separations: bool,
     /// How many daemons have ended.
     pub daemons_ended: u64,
+    /// Daemons that were drained, and said that nothing is left: nothing is lost with them.
+    pub left_in_order: BTreeSet<usize>,
+    /// Workers that ended with one of these: no task ran there any more.
+    pub idle_at_end: BTreeSet<usize>,
+    /// How often a node said that it has taken an object over.
+    pub objects_moved: u64,
     /// Daemons that control has given up.
     pub dead_daemons: BTreeSet<usize>,
     /// Processes whose connection to the node has ended.
@@ -193,6 +200,7 @@ impl Witness {
             .pushed_to
             .iter()
             .filter(|process| is_gone(&self.gone, &self.dead_daemons, &self.homes, **process))
+            .filter(|process| !self.idle_at_end.contains(process))
             .count() as i64;
         // What was lost had perhaps this task among those that make it.
         let losses =

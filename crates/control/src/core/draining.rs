@@ -4,7 +4,7 @@
 use whipray_proto::link::ControlSays;
 use whipray_proto::messages::cluster::NodeEnd;
 use whipray_proto::messages::draining::{DrainNode, DrainReason, NodeDrained};
-use whipray_proto::{NodeId, WorkerId};
+use whipray_proto::{NodeId, WorkerId, limits};
 
 use super::Control;
 
@@ -17,6 +17,12 @@ pub struct Drain {
 }
 
 impl Drain {
+    /// When the node is given up that has not said by itself that its time is over.
+    fn end_us(&self) -> Option<u64> {
+        let wait = limits::DRAIN_LAST_WORD.as_micros() as u64;
+        Some(self.deadline_us?.saturating_add(wait))
+    }
+
     fn end(&self) -> NodeEnd {
         match self.reason {
             DrainReason::Preemption => NodeEnd::DrainedForPreemption,
@@ -101,25 +107,30 @@ impl Control {
         self.recall_actors_of(node);
     }
 
-    /// Nothing that would have to end first runs on a node any more.
-    pub(super) fn drained(&mut self, node: NodeId) {
+    /// Nothing that would have to end first runs on a node any more, or its time is over. What it has
+    /// that others may miss is named: errors of programs say it.
+    pub(super) fn drained(&mut self, node: NodeId, left_behind: &str) {
         let member = self.nodes.get(&node);
         let Some(drain) = member.and_then(|member| member.drain.clone()) else {
             return;
         };
-        self.node_lost(node, &format!("was drained: {}", drain.text), drain.end());
+        let mut what = format!("was drained: {}", drain.text);
+        if !left_behind.is_empty() {
+            what = format!("{what}; {left_behind}");
+        }
+        self.node_lost(node, &what, drain.end());
     }
 
-    /// Gives up the nodes whose time to drain is over.
+    /// Gives up the nodes whose time to drain is over, and that have not said so themselves.
     pub(super) fn end_drains(&mut self) {
         let late = |member: &super::membership::Member| {
-            let deadline = member.drain.as_ref().and_then(|drain| drain.deadline_us);
-            !member.is_dead() && deadline.is_some_and(|deadline| deadline <= self.now_us)
+            let end = member.drain.as_ref().and_then(Drain::end_us);
+            !member.is_dead() && end.is_some_and(|end| end <= self.now_us)
         };
         let late = self.nodes.iter().filter(|(_, member)| late(member));
         let late: Vec<NodeId> = late.map(|(node, _)| *node).collect();
         for node in late {
-            self.drained(node);
+            self.drained(node, "");
         }
     }
 
@@ -127,7 +138,7 @@ impl Control {
     pub(super) fn next_drain_us(&self) -> Option<u64> {
         let alive = self.nodes.values().filter(|member| !member.is_dead());
         alive
-            .filter_map(|member| member.drain.as_ref()?.deadline_us)
+            .filter_map(|member| member.drain.as_ref()?.end_us())
             .min()
     }
 }

@@ -253,7 +253,7 @@ impl Control {
                     NodeEnd::Expected,
                 );
             }
-            NodeSays::Drained => self.drained(from),
+            NodeSays::Drained { left_behind } => self.drained(from, &left_behind),
             NodeSays::Available { available } => self.resources_available(from, available),
             NodeSays::GroupWanted { group } => self.group_wanted(from, group),
             NodeSays::NodeWanted { node } => self.node_wanted(from, node),

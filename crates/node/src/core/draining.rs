@@ -1,4 +1,5 @@
-//! A node that is to go, or that the cluster has given up.
+//! A node that is to go, or that the cluster has given up. What becomes of the objects of one that is
+//! to go is in `moving_away`.
 
 use whipray_proto::link::NodeSays;
 use whipray_proto::{DeathCause, DeathKind, WorkerId};
@@ -28,6 +29,7 @@ impl Node {
             0 => Micros::MAX,
             _ => now.saturating_add(deadline_us),
         };
+        let is_first = self.draining.is_none();
         let is_told = self.draining.is_some_and(|draining| draining.is_told);
         self.draining = Some(Draining { deadline, is_told });
         if deadline_us > 0 {
@@ -35,6 +37,9 @@ impl Node {
         }
         self.give_up_reservations(now);
         self.reclaim.is_fresh = true;
+        if is_first {
+            self.begin_moves(now);
+        }
         self.schedule(now);
     }
 
@@ -59,21 +64,26 @@ impl Node {
         self.draining.is_some()
     }
 
-    /// Says once that nothing runs here any more, or that it has had its time.
+    /// Whether something runs here that may make objects yet.
+    pub(super) fn has_work(&self) -> bool {
+        let waits = |stage: &Stage| matches!(stage, Stage::Waiting { .. });
+        let mut actors = self.placements.values();
+        !self.leases.is_empty() || actors.any(|placement| !waits(&placement.stage))
+    }
+
+    /// Says once that nothing runs here any more and nothing is left that others need, or that it has
+    /// had its time.
     pub(super) fn look_if_drained(&mut self, now: Micros) {
-        let has_work = || {
-            let waits = |stage: &Stage| matches!(stage, Stage::Waiting { .. });
-            let mut actors = self.placements.values();
-            !self.leases.is_empty() || actors.any(|placement| !waits(&placement.stage))
-        };
+        let is_through = || !self.has_work() && !self.has_moves();
         let is_over =
-            |draining: &Draining| !draining.is_told && (now >= draining.deadline || !has_work());
+            |draining: &Draining| !draining.is_told && (now >= draining.deadline || is_through());
         if !self.draining.as_ref().is_some_and(is_over) {
             return;
         }
+        let left_behind = self.left_behind();
         if let Some(draining) = &mut self.draining {
             draining.is_told = true;
-            self.tell_control(NodeSays::Drained);
+            self.tell_control(NodeSays::Drained { left_behind });
         }
     }
 

@@ -18,6 +18,7 @@ mod judging;
 mod leases;
 mod memory;
 mod metrics;
+mod moving_away;
 mod neighbours;
 mod node_messages;
 mod objects;
@@ -28,6 +29,7 @@ mod remote_deaths;
 mod report;
 mod saving;
 mod scheduling;
+mod taking_over;
 mod timers;
 mod validate;
 mod views;
@@ -107,6 +109,8 @@ pub struct Node {
     forwarding: forwarding::Forwarding,
     views: views::Views,
     draining: Option<draining::Draining>,
+    moves: moving_away::Moves,
+    takes: taking_over::Takes,
     /// The cluster has given this node up.
     is_fenced: bool,
     objects: ObjectTable,
@@ -151,6 +155,8 @@ impl Node {
             forwarding: forwarding::Forwarding::default(),
             views: views::Views::default(),
             draining: None,
+            moves: moving_away::Moves::default(),
+            takes: taking_over::Takes::default(),
             is_fenced: false,
             obituaries: Obituaries::default(),
             reclaim: reclaiming::Reclaim::default(),
@@ -199,6 +205,8 @@ impl Node {
                 Timer::View => self.on_view_due(now),
                 Timer::NodeUnheard(worker) => self.give_up_watch(worker, now),
                 Timer::Drained => self.look_if_drained(now),
+                Timer::Moves => self.on_moves_due(now),
+                Timer::Take(request) => self.give_up_take(request, now),
             }
         }
     }
@@ -255,6 +263,7 @@ impl Node {
             Message::Inquiry(inquiry) => self.inquire(client, inquiry, now),
             Message::ProcessReported(reported) => self.process_reported(client, reported),
             Message::CycleFound(cycle) => self.cycle_found(&cycle),
+            Message::CopyKept(kept) if kept.owner == worker => self.pass_kept_on(kept, now),
             Message::MetricsReported(reported) => self.metrics_reported(client, reported),
             Message::Goodbye(goodbye) => self.goodbye(client, goodbye.reason, now),
             Message::ShutDown(shut_down) if role != Role::Worker => {

@@ -63,6 +63,12 @@ impl Neighbours {
         neighbour.is_some_and(|neighbour| neighbour.state == NodeState::Alive)
     }
 
+    /// Whether it has been silent for a moment.
+    pub fn is_suspect(&self, node: NodeId) -> bool {
+        let neighbour = self.nodes.get(&node);
+        neighbour.is_some_and(|neighbour| neighbour.state == NodeState::Suspect)
+    }
+
     pub fn is_known(&self, node: NodeId) -> bool {
         self.nodes.contains_key(&node)
     }
@@ -176,6 +182,9 @@ impl Node {
         if has_changed {
             self.judge_again(now);
         }
+        if self.draining.is_some() {
+            self.look_at_takers(now);
+        }
         self.schedule(now);
     }
 
@@ -258,6 +267,8 @@ impl Node {
         self.leases_lost_with(node, &cause, now);
         self.watched_died_with(node, &cause, now);
         self.pulls_source_gone(node, now);
+        self.takes_without(node, now);
+        self.moves_without(node, now);
         self.forget_inquiries_to(node);
         let died = NodeDied { node, cause };
         let is_process = |client: &Client| matches!(client.role, Role::Driver | Role::Worker);

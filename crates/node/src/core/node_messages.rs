@@ -41,6 +41,12 @@ impl Node {
                     self.settle_objects(now);
                 }
             }
+            Message::TakeObjects(take) => self.take_objects(from, take.objects, now),
+            Message::ObjectsTaken(taken) => self.objects_taken(from, taken.objects, now),
+            Message::CopyTaken(taken) if taken.by == from => self.ask_owner(taken, now),
+            Message::CopyKept(kept) if kept.by == self.config.node => {
+                self.copy_kept(&kept, from, now);
+            }
             Message::LogLines(lines) => {
                 if let Some(driver) = self.local_driver(lines.job) {
                     self.send(driver, lines);

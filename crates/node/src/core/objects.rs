@@ -5,7 +5,9 @@ use whipray_proto::messages::object::{
     ReleaseMappings, SealObject,
 };
 use whipray_proto::{NodeId, WorkerId};
-use whipray_store::core::{CreateError, DiskError, FilePlace, Lost, Pinned, Room, SERVING, Work};
+use whipray_store::core::{
+    CreateError, DiskError, FilePlace, Lost, Pinned, Room, SERVING, TAKING, Work,
+};
 
 use super::timers::Timer;
 use super::{ClientId, Effect, Micros, Node};
@@ -19,6 +21,8 @@ impl Node {
         if is_sealed && !self.will_hear_of_end(seal.owner, owner_node, now) {
             // Nobody will ever free it: its owner was gone before the seal.
             self.objects.free(seal.owner, seal.object);
+        } else if is_sealed && self.draining.is_some() {
+            self.move_sealed(seal.object, now);
         }
     }
 
@@ -97,6 +101,12 @@ impl Node {
                 found,
                 lost,
             } => self.serve(request, found, lost),
+            Work::Pinned {
+                client: TAKING,
+                request,
+                found,
+                lost,
+            } => self.take_came(request, found, lost, now),
             Work::Pinned {
                 client,
                 request,

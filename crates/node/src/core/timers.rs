@@ -41,6 +41,10 @@ pub enum Timer {
     NodeUnheard(WorkerId),
     /// What still runs on a node that is to go has had its time.
     Drained,
+    /// Objects that no node could take are tried again.
+    Moves,
+    /// The word of an owner on an object that was taken over is waited for no longer.
+    Take(u64),
 }
 
 /// Pending timers. One that is no longer wanted stays, and is found pointless when it fires: that

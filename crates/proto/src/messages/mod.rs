@@ -6,7 +6,7 @@
 //! groups: client and control), [`membership`] (daemons to each other), [`node_said`] and [`control_said`] (node and
 //! control), [`draining`] (client and control: nodes that are to go), [`cluster`] (queries,
 //! key-value, logs), [`inquiry`] and [`metrics`] (what processes know and count, asked through the node),
-//! [`transfer`] (objects from one node to another).
+//! [`transfer`] (objects from one node to another), [`moving`] (objects of a node that is to go).
 
 pub mod actor;
 pub mod cluster;
@@ -17,6 +17,7 @@ pub mod inquiry;
 pub mod lease;
 pub mod membership;
 pub mod metrics;
+pub mod moving;
 pub mod node_said;
 pub mod object;
 pub mod placement;
@@ -194,6 +195,11 @@ messages! {
     196 => transfer::FetchElsewhere,
     197 => transfer::FetchWaits,
     198 => transfer::FetchEnded,
+
+    208 => moving::TakeObjects,
+    209 => moving::ObjectsTaken,
+    210 => moving::CopyTaken,
+    211 => moving::CopyKept,
 }
 
 impl Message {

@@ -104,7 +104,10 @@ pub struct BundlesPrepared {
 
 /// See [`NodeSays::Drained`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Drained {}
+pub struct Drained {
+    #[prost(string, tag = "1")]
+    pub left_behind: String,
+}
 
 /// See [`NodeSays::Reported`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -182,7 +185,9 @@ impl From<&NodeSays> for NodeSaid {
                 actor: *actor,
                 incarnation: *incarnation,
             }),
-            NodeSays::Drained => NodeWord::Drained(Drained {}),
+            NodeSays::Drained { left_behind } => NodeWord::Drained(Drained {
+                left_behind: left_behind.clone(),
+            }),
             NodeSays::Leaves { reason } => NodeWord::Leaves(reason.clone()),
             NodeSays::Available { available } => NodeWord::Available(available.clone()),
             NodeSays::GroupWanted { group } => NodeWord::GroupWanted(*group),
@@ -249,7 +254,7 @@ impl TryFrom<NodeSaid> for NodeSays {
                 actor: word.actor,
                 incarnation: word.incarnation,
             },
-            NodeWord::Drained(Drained {}) => Self::Drained,
+            NodeWord::Drained(Drained { left_behind }) => Self::Drained { left_behind },
             NodeWord::Leaves(reason) => Self::Leaves { reason },
             NodeWord::Available(available) => Self::Available { available },
             NodeWord::GroupWanted(group) => Self::GroupWanted { group },

@@ -73,8 +73,10 @@ fn next(says: &NodeSays) -> Option<NodeSays> {
             actor,
             incarnation: 2,
         },
-        NodeSays::ActorRecalled { .. } => NodeSays::Drained,
-        NodeSays::Drained => NodeSays::Leaves {
+        NodeSays::ActorRecalled { .. } => NodeSays::Drained {
+            left_behind: "1 object".to_owned(),
+        },
+        NodeSays::Drained { .. } => NodeSays::Leaves {
             reason: "it was asked to".to_owned(),
         },
         NodeSays::Leaves { .. } => NodeSays::Available {

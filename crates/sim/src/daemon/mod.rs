@@ -83,6 +83,10 @@ pub struct Daemon {
     pub transfers: transfers::Transfers,
     /// Why it is about to end.
     pub end: Option<String>,
+    /// By its clock, where it is to go.
+    drain_until: Micros,
+    /// It is to go, and has said in time that nothing is left.
+    pub has_moved_all: bool,
 }
 
 /// Where a daemon is reached from other machines, if there are any.
@@ -160,6 +164,8 @@ impl Daemon {
             answered_at: around.now,
             transfers: transfers::Transfers::default(),
             end: None,
+            drain_until: 0,
+            has_moved_all: false,
         };
         daemon.node.on_start();
         daemon.begin_membership(around);

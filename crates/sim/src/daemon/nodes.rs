@@ -2,8 +2,10 @@
 
 use whipray_proto::link::{ControlSays, NodeSays, NodeState};
 use whipray_proto::messages::control_said::ControlSaid;
+use whipray_proto::messages::draining::{DrainNode, DrainReason};
+use whipray_proto::messages::moving::TakeOutcome;
 use whipray_proto::messages::node_said::NodeSaid;
-use whipray_proto::{Message, NodeId, limits};
+use whipray_proto::{Message, NodeId, WorkerId, limits};
 
 use super::{Daemon, FIRST_ID};
 use crate::agenda::{Event, Micros};
@@ -47,6 +49,9 @@ impl Daemon {
         if let NodeSays::ProcessGone { process, .. } = &says {
             // Also one whose end the node has not heard of within the time that it waits for that.
             self.grants.worker_gone(process);
+        }
+        if let NodeSays::Drained { left_behind } = &says {
+            self.has_moved_all = left_behind.is_empty() && self.now(around) < self.drain_until;
         }
         if self.is_head() {
             return self.on_node_says(self.id, says, around);
@@ -97,6 +102,23 @@ impl Daemon {
                 self.send_to(node, message, around);
             }
         }
+    }
+
+    /// Somebody asks control to have a node go.
+    pub fn ask_to_drain(&mut self, node: NodeId, deadline_ms: u64, around: &mut Around) {
+        let message = DrainNode {
+            node,
+            deadline_ms,
+            reason: DrainReason::Preemption as i32,
+            ..DrainNode::default()
+        };
+        // Nobody waits for the answer.
+        let says = NodeSays::ClientSaid {
+            client: WorkerId::default(),
+            message: Box::new(message.into()),
+        };
+        self.on_node_says(self.id, says, around);
+        self.end_turn(around);
     }
 
     // ---- in
@@ -150,6 +172,11 @@ impl Daemon {
                     format!("node < node {}: {message:?}", first(&from))
                 });
                 self.observe_return(&message);
+                if let Message::ObjectsTaken(taken) = &message {
+                    let taken = taken.objects.iter();
+                    let moved = taken.filter(|it| it.outcome() == TakeOutcome::Taken);
+                    around.witness.objects_moved += moved.count() as u64;
+                }
                 let now = self.now(around);
                 self.node.on_node_message(from, message, now);
             }
@@ -183,6 +210,12 @@ impl Daemon {
                         self.meet(news.node, around);
                     }
                 }
+            }
+            ControlSays::Drain { deadline_us, .. } => {
+                self.drain_until = match deadline_us {
+                    0 => Micros::MAX,
+                    _ => self.now(around) + deadline_us,
+                };
             }
             ControlSays::Fenced { reason } => {
                 self.end.get_or_insert_with(|| reason.clone());

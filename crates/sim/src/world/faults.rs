@@ -9,6 +9,9 @@ use crate::process::Process;
 use crate::scenario::{Fault, Pick};
 use whipray_proto::messages::session::Role;
 
+/// What the end of a node may take beyond the deadline: its last word, and the way there and back.
+const DRAIN_SLACK: Micros = limits::DRAIN_LAST_WORD.as_micros() as Micros + 500_000;
+
 const PEER_SILENCE: Micros = limits::PEER_SILENCE.as_micros() as Micros;
 
 impl World {
@@ -53,6 +56,13 @@ impl World {
                     self.end_daemon(daemon, *away);
                 }
             }
+            Fault::Drain { machine, within } => {
+                if let Some(daemon) = self.daemon_beside_head(*machine)
+                    && self.daemons[daemon].is_joined
+                {
+                    self.drain(daemon, *within);
+                }
+            }
             Fault::LosePower { machine, away } => {
                 if let Some(daemon) = self.daemon_beside_head(*machine) {
                     let machine = self.daemons[daemon].machine;
@@ -80,6 +90,23 @@ impl World {
                     self.around.after(1, Event::NodeTimer { daemon });
                 }
             }
+        }
+    }
+
+    fn drain(&mut self, daemon: usize, within: Micros) {
+        let node = self.daemons[daemon].id;
+        self.daemons[0].ask_to_drain(node, within.div_ceil(1000), &mut self.around);
+        if within > 0 && self.around.scenario.has_only_drains() {
+            let at = within + DRAIN_SLACK;
+            self.around.after(at, Event::DrainOver { daemon });
+        }
+    }
+
+    /// D-1: a node that was to go is gone by its deadline.
+    pub(super) fn drain_over(&mut self, daemon: usize) {
+        if self.daemons[daemon].is_alive {
+            let text = format!("D-1: daemon {daemon} is still there after its deadline");
+            self.around.witness.violation(text);
         }
     }
 

@@ -45,6 +45,9 @@ pub struct Outcome {
     pub transfers: u64,
     /// Nodes that control gave up.
     pub nodes_lost: u64,
+    /// Nodes that were drained and left nothing behind, and the objects that they had others take.
+    pub nodes_drained: u64,
+    pub objects_moved: u64,
     pub virtual_micros: Micros,
     pub failures_seen: BTreeMap<String, u64>,
 }
@@ -99,6 +102,8 @@ fn live_through(mut world: World) -> Outcome {
         tasks_far: around.witness.tasks_far,
         transfers: around.witness.transfers.len() as u64,
         nodes_lost: around.witness.dead_daemons.len() as u64,
+        nodes_drained: around.witness.left_in_order.len() as u64,
+        objects_moved: around.witness.objects_moved,
         virtual_micros: around.now,
         failures_seen: around.witness.failures_seen,
     }
@@ -313,6 +318,7 @@ impl World {
             Event::Driver { index } => self.start_driver(index),
             Event::Fault { index } => self.fault(index),
             Event::Join { machine } => self.join(machine),
+            Event::DrainOver { daemon } => self.drain_over(daemon),
             Event::Wanted {
                 daemon,
                 by,

@@ -119,10 +119,15 @@ impl World {
         self.around.note(|| format!("daemon {daemon} is gone"));
         let id = self.daemons[daemon].id;
         self.daemons[daemon].is_alive = false;
+        let is_in_order =
+            self.daemons[daemon].has_moved_all && self.around.scenario.has_only_drains();
         let of_daemon = |process: &crate::process::Process| {
             process.home.daemon == daemon && process.role == Role::Worker
         };
         for worker in self.living_workers(of_daemon) {
+            if is_in_order {
+                self.around.witness.idle_at_end.insert(worker);
+            }
             self.end(worker, 9);
         }
         let around = &mut self.around;
@@ -135,7 +140,11 @@ impl World {
         let delay = around.network.delay(machine, 0);
         around.after(delay, Event::StreamBroken { daemon });
         around.witness.nodes.retain(|node| *node != id);
-        around.witness.daemons_ended += 1;
+        if is_in_order {
+            around.witness.left_in_order.insert(daemon);
+        } else {
+            around.witness.daemons_ended += 1;
+        }
         for other in &self.daemons {
             for pull in other.transfers.from(daemon) {
                 let event = Event::Pulled {

@@ -71,8 +71,8 @@ pub(super) struct Entry {
     pub fetched: Fetched,
     /// It is being written to disk: it keeps its room, whoever lets go of it.
     pub is_spilling: bool,
-    /// It came from another node: it goes whenever room is needed, and is never written to disk for
-    /// that.
+    /// Another node has the copy that counts: this one goes whenever room is needed, and is never
+    /// written to disk for that.
     pub is_secondary: bool,
     /// The client that made it and keeps its own mapping, until it is asked to let go of it.
     pub keeper: Option<ClientId>,
@@ -398,10 +398,8 @@ impl Entry {
         if !is_sealed || self.is_spilling || self.room.is_none() {
             return None;
         }
-        if self.is_secondary {
-            return (self.pins == 0).then_some(Class::Copied);
-        }
         match (self.pins, &self.copy, self.keeper) {
+            (0, _, _) if self.is_secondary => Some(Class::Copied),
             (0, Some(_), _) => Some(Class::Copied),
             (0, None, _) => Some(Class::Unread),
             (1, _, Some(_)) => Some(Class::Kept),

@@ -38,6 +38,7 @@ use smallvec::SmallVec;
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::actor::ActorOutOfScope;
 use whipray_proto::messages::execution::TaskReplied;
+use whipray_proto::messages::moving::{CopyKept, CopyTaken};
 use whipray_proto::messages::object::CopyAdded;
 use whipray_proto::messages::session::Goodbye;
 use whipray_proto::task::ActorSpec;
@@ -265,6 +266,7 @@ impl Core {
             Message::LeasePending(pending) => self.on_pending(pending),
             Message::WorkerDied(died) => self.on_worker_died(&died.worker, &died.cause, now),
             Message::NodeDied(died) => self.on_node_died(&died.node, &died.cause, now),
+            Message::CopyTaken(taken) => self.on_copy_taken(&taken),
             Message::LeaseRefused(refused) => self.on_refused(refused, now),
             Message::GroupUpdate(update) => self.on_group_update(&update, now),
             Message::ActorUpdate(update) => self.on_actor_update(&update, now),
@@ -287,6 +289,23 @@ impl Core {
             .on_worker_died(*worker, cause, &mut self.effects);
         self.execution.on_caller_gone(worker, &mut self.effects);
         self.on_dependencies(waiting, now);
+    }
+
+    /// An object of ours has a copy on another node for good, since the one that had it is to go.
+    fn on_copy_taken(&mut self, taken: &CopyTaken) {
+        let is_there = !self.dead_nodes.contains(&taken.by);
+        let is_kept = is_there
+            && self
+                .objects
+                .move_copy(&taken.object, &taken.from, &taken.by);
+        let answer = CopyKept {
+            request: taken.request,
+            object: taken.object,
+            owner: taken.owner,
+            by: taken.by,
+            is_kept,
+        };
+        self.effects.push(Effect::ToNode(answer.into()));
     }
 
     /// The store of this node has fetched an object for us, of which `copied` is another copy: its

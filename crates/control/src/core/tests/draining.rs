@@ -108,7 +108,12 @@ fn a_drained_node_gets_nothing_new_and_is_dead_when_it_is_empty() {
     let next = cluster.create(0);
     assert_eq!(cluster.placed_at(2), [waits, next]);
     cluster.stage.said.clear();
-    cluster.stage.on_node_from(node(1), NodeSays::Drained);
+    cluster.stage.on_node_from(
+        node(1),
+        NodeSays::Drained {
+            left_behind: String::new(),
+        },
+    );
     let news = cluster.stage.news_of(2);
     assert_eq!(news[0].state, NodeState::Dead as i32);
     let cause = news[0].cause.clone().unwrap_or_default();
@@ -140,10 +145,30 @@ fn what_still_runs_at_the_deadline_goes_on_elsewhere() {
         cluster.stage.control.nodes[&node(1)].state(),
         NodeState::Draining
     );
-    cluster.stage.pass(Duration::from_secs(1), &[1, 2]);
+    // It has a moment more for its own word on what it leaves behind.
+    cluster.stage.pass(Duration::from_secs(2), &[1, 2]);
     assert_eq!(cluster.placed_at(2), [actor]);
     let restarts = cluster.stage.control.actors[&actor].update().restarts_left;
     assert_eq!(restarts, 1, "it did not count");
+}
+
+#[test]
+fn what_a_drained_node_leaves_behind_is_part_of_why_it_is_dead() {
+    let mut cluster = Cluster::new();
+    assert!(cluster.drain(1, DrainReason::Preemption, 3000).is_accepted);
+    let left_behind = "2 objects of 300 bytes had not moved by then".to_owned();
+    cluster
+        .stage
+        .on_node_from(node(1), NodeSays::Drained { left_behind });
+    let news = cluster.stage.news_of(2);
+    let cause = news.iter().find_map(|news| news.cause.clone());
+    let detail = cause.unwrap_or_default().detail;
+    assert!(
+        detail.ends_with(
+            "was drained: the spot market; 2 objects of 300 bytes had not moved by then"
+        ),
+        "{detail}"
+    );
 }
 
 #[test]
@@ -163,7 +188,12 @@ fn a_node_with_something_to_do_is_not_idle() {
     );
     cluster.stage.has_left(2, 2.0);
     assert!(cluster.drain(2, DrainReason::Idle, 0).is_accepted);
-    cluster.stage.on_node_from(node(2), NodeSays::Drained);
+    cluster.stage.on_node_from(
+        node(2),
+        NodeSays::Drained {
+            left_behind: String::new(),
+        },
+    );
     assert_eq!(cluster.end_of(2), NodeEnd::DrainedIdle);
     assert!(
         cluster.drain(2, DrainReason::Idle, 0).is_accepted,

@@ -17,7 +17,9 @@ fn drain(cluster: &mut Cluster, node: usize, deadline_us: u64) {
 }
 
 fn is_drained(cluster: &mut Cluster, node: usize) -> bool {
-    cluster.nodes[node].told().contains(&NodeSays::Drained)
+    let told = cluster.nodes[node].told();
+    let is_drained = |says: &NodeSays| matches!(says, NodeSays::Drained { .. });
+    told.iter().any(is_drained)
 }
 
 #[test]

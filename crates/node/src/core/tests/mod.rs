@@ -15,6 +15,7 @@ mod fairness;
 mod groups;
 mod leases;
 mod memory;
+mod moving;
 mod pulling;
 mod workers;
 

@@ -58,6 +58,39 @@ impl ObjectTable {
         }
     }
 
+    /// A node has taken over the copy of `from`, which is to go: from here on it has the copy that
+    /// counts, and the old one is one more. Returns whether it is wanted; one that is of no use goes.
+    pub(crate) fn move_copy(&mut self, object: &ObjectId, from: &NodeId, to: &NodeId) -> bool {
+        let Some(entry) = self.entries.get(object) else {
+            self.free_at(*object, *to);
+            return false;
+        };
+        let is_ours = matches!(entry.ownership, Ownership::Ours { .. });
+        let cell = entry.cell.clone();
+        let Some(first) = cell.location().filter(|_| is_ours) else {
+            // One that is made again may come to lie just there.
+            if is_ours && cell.is_ready() {
+                self.free_at(*object, *to);
+            }
+            return false;
+        };
+        let is_there = self.has_copy_at(object, to);
+        if !is_there && !self.has_copy_at(object, from) {
+            // What it has taken is not what we count on.
+            self.free_at(*object, *to);
+            return false;
+        }
+        if first.node != *to {
+            let others = self.copies.entry(*object).or_default();
+            others.retain(|other| other != to);
+            others.push(first.node);
+            let node = *to;
+            cell.relocate(SharedLocation { node, ..first });
+            self.has_moved = true;
+        }
+        true
+    }
+
     /// Set once values came that lie on other nodes; to ask without the lock of the core.
     pub fn far_values(&self) -> Arc<AtomicBool> {
         self.has_far_values.clone()
