@@ -444,6 +444,107 @@ def test_drained_node_gets_nothing_new(ray, grow, where, Dweller, drain, get):
     until(lambda: not node.any_processes_alive(), "its daemon has ended")
 
 
+@pytest.fixture
+def made_at_place(ray, tmp_path):
+    """`made_at_place(bytes)` is a value that a task without retries makes at the place, which counts
+    its executions in `made_at_place.count()`."""
+    log = tmp_path / "executions"
+
+    @ray.remote(num_cpus=0, max_retries=0, **PLACE)
+    def make(size, log=log):
+        with open(log, "a") as file:
+            file.write("x")
+        return bytes([7]) * size
+
+    def made_at_place(size):
+        reference = make.remote(size)
+        ray.wait([reference], fetch_local=False)
+        return reference
+
+    made_at_place.count = lambda: len(log.read_text())
+    return made_at_place
+
+
+def until_left(ray, node):
+    until(lambda: not entry_of(ray, node)["Alive"], "the node has left")
+    until(lambda: not node.any_processes_alive(), "its daemon has ended")
+
+
+@pytest.mark.parametrize("within", [(), ("--deadline-remaining-seconds", "60")])
+def test_values_outlive_a_drained_node(ray, grow, drain, get, made_at_place, within):
+    cluster = grow(NODE, {"num_cpus": 1, "resources": {"other": 1}})
+    node = next(n for n in cluster.worker_nodes if "place" in _resources(ray, n))
+    large, larger = made_at_place(5_000_000), made_at_place(20_000_000)
+    small = [made_at_place(200_000) for _ in range(40)]
+    done = drain(cluster, node, "PREEMPTION", "spot", *within)
+    assert done.returncode == 0, done.stderr
+    until_left(ray, node)
+    # Who owns them, and somebody else.
+    assert get(large) == bytes([7]) * 5_000_000
+    length = ray.remote(num_cpus=0)(lambda value: len(value))
+    elsewhere = length.options(resources={"other": 1})
+    assert get(elsewhere.remote(larger)) == 20_000_000
+    assert [len(value) for value in get(small)] == [200_000] * 40
+    assert made_at_place.count() == 42
+
+
+def test_what_an_actor_put_for_another_owner_outlives_its_node(ray, grow, Dweller, drain, get):
+    cluster = grow(NODE, {"num_cpus": 1, "resources": {"other": 1}})
+    node = next(n for n in cluster.worker_nodes if "place" in _resources(ray, n))
+
+    @ray.remote(num_cpus=0, **PLACE)
+    class Putter:
+        def put(self, owner):
+            return [ray.put(bytes([5]) * 5_000_000, _owner=owner)]
+
+    owner = Dweller.options(num_cpus=0, resources={"other": 1}).remote()
+    putter = Putter.remote()
+    (reference,) = get(putter.put.remote(owner))
+    done = drain(cluster, node, "PREEMPTION", "spot")
+    assert done.returncode == 0, done.stderr
+    ray.kill(putter)
+    until_left(ray, node)
+    assert get(reference) == bytes([5]) * 5_000_000
+
+
+def test_values_are_read_while_their_node_is_drained(ray, grow, drain, get, made_at_place):
+    cluster = grow(NODE, {"num_cpus": 2, "resources": {"other": 2}})
+    node = next(n for n in cluster.worker_nodes if "place" in _resources(ray, n))
+    references = [made_at_place(2_000_000) for _ in range(30)]
+
+    @ray.remote(num_cpus=0, resources={"other": 0.1})
+    def length(value):
+        return len(value)
+
+    first = [length.remote(reference) for reference in references]
+    done = drain(cluster, node, "PREEMPTION", "spot")
+    assert done.returncode == 0, done.stderr
+    second = [length.remote(reference) for reference in references]
+    assert get(first) == get(second) == [2_000_000] * 30
+    until_left(ray, node)
+    assert get([length.remote(reference) for reference in references]) == [2_000_000] * 30
+    assert made_at_place.count() == 30
+
+
+@pytest.mark.whipray_only("Ray's smallest store and its spilling are different")
+def test_values_that_have_no_room_elsewhere(ray, grow, drain, get, made_at_place):
+    small = {"object_store_memory": 80 * 1024 * 1024}
+    unspilled = {"_system_config": {"automatic_object_spilling_enabled": False}}
+    cluster = grow(NODE | {"object_store_memory": 400 * 1024 * 1024}, **small, **unspilled)
+    (node,) = cluster.worker_nodes
+    fits, too_large = made_at_place(20_000_000), made_at_place(150_000_000)
+    seconds = ("--deadline-remaining-seconds", "5")
+    done = drain(cluster, node, "PREEMPTION", "spot", *seconds)
+    assert done.returncode == 0, done.stderr
+    until_left(ray, node)
+    message = entry_of(ray, node)["DeathReasonMessage"]
+    assert "1 objects of 150" in message and "does not fit" in message
+    assert len(get(fits)) == 20_000_000
+    with pytest.raises(ray.exceptions.ObjectLostError) as caught:
+        get(too_large)
+    assert node.node_id in str(caught.value)
+
+
 def test_a_busy_node_is_not_drained_as_idle(ray, grow, Dweller, drain, get):
     cluster = grow(NODE)
     (node,) = cluster.worker_nodes

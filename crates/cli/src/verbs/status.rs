@@ -47,6 +47,9 @@ impl fmt::Display for Report<'_> {
                 "  {}  {}  {kind}, {} workers",
                 node.ip, node.hostname, node.workers
             )?;
+            if !node.goes_after.is_empty() {
+                writeln!(out, "    is to go: {}", node.goes_after)?;
+            }
             if self.is_verbose {
                 writeln!(out, "    id       {}", node.node)?;
                 writeln!(out, "    session  {}", node.session_directory)?;
@@ -185,6 +188,7 @@ mod tests {
             total: Resources::none().with(CPU, 2.0).with("node:127.0.0.1", 1.0),
             available: Resources::none().with(CPU, 0.5).with("node:127.0.0.1", 1.0),
             workers: 2,
+            goes_after: "it goes once these have: 1 leases".into(),
             ..NodeStatus::default()
         };
         let demand = PendingDemand {
@@ -208,6 +212,7 @@ mod tests {
         .to_string();
         assert!(text.contains("1.5/2 CPU"), "{text}");
         assert!(!text.contains("node:"), "{text}");
+        assert!(text.contains("is to go: it goes once these have: 1 leases"));
         assert!(text.contains(
             "3 x {CPU: 50} for f: can never run: asks for 50 CPU and no node has more than 2"
         ));

@@ -71,6 +71,30 @@ impl Node {
         !self.leases.is_empty() || actors.any(|placement| !waits(&placement.stage))
     }
 
+    /// What this node waits for before it goes, as a clause; empty where it is not to go.
+    pub(super) fn goes_after(&self) -> String {
+        if self.draining.is_none() {
+            return String::new();
+        }
+        let mut left = Vec::new();
+        let waits = |stage: &Stage| matches!(stage, Stage::Waiting { .. });
+        let actors = self.placements.values();
+        let actors = actors.filter(|it| !waits(&it.stage)).count();
+        for (count, what) in [(self.leases.len(), "leases"), (actors, "actors")] {
+            if count > 0 {
+                left.push(format!("{count} {what}"));
+            }
+        }
+        let objects = self.left_behind();
+        if !objects.is_empty() {
+            left.push(objects);
+        }
+        match left.is_empty() {
+            true => "it is about to go".to_owned(),
+            false => format!("it goes once these have: {}", left.join(", ")),
+        }
+    }
+
     /// Says once that nothing runs here any more and nothing is left that others need, or that it has
     /// had its time.
     pub(super) fn look_if_drained(&mut self, now: Micros) {
@@ -81,6 +105,9 @@ impl Node {
             return;
         }
         let left_behind = self.left_behind();
+        if !left_behind.is_empty() {
+            tracing::warn!(left_behind, "objects are lost with this node");
+        }
         if let Some(draining) = &mut self.draining {
             draining.is_told = true;
             self.tell_control(NodeSays::Drained { left_behind });

@@ -109,12 +109,15 @@ impl Node {
         self.moves.moved.remove(&object);
         self.moves.waiting.push_back(object);
         self.go_on_moving(now);
+        self.look_if_drained(now);
     }
 
-    /// Whether an object, or the word on one, is still on its way.
+    /// Whether an object, or the word on one, is still on its way. The seal of what a task has made may
+    /// be read later than the word that the task is over.
     pub(super) fn has_moves(&self) -> bool {
         let mut left = self.moves.left();
-        self.has_takes() || left.any(|object| self.to_move(object).is_some())
+        let is_moving = left.any(|object| self.to_move(object).is_some());
+        is_moving || self.has_takes() || self.objects.has_unsealed()
     }
 
     /// An object as others are asked to take it; `None` where it need not move.
@@ -327,10 +330,8 @@ impl Node {
             .map(|trouble| trouble.reason.as_str());
         let reason = match reasons.find(|reason| !reason.is_empty()) {
             Some(reason) => format!("could not be moved: {reason}"),
-            None => "had not moved by then".to_owned(),
+            None => "have not moved yet".to_owned(),
         };
-        let count = left.len();
-        tracing::warn!(count, bytes, reason, "objects are left behind");
-        format!("{count} objects of {bytes} bytes {reason}")
+        format!("{} objects of {bytes} bytes {reason}", left.len())
     }
 }

@@ -40,6 +40,7 @@ impl Node {
             store_spilled_bytes: store.spilled_bytes,
             store_spilled_objects: store.spilled_objects,
             metrics_port: self.metrics.port().into(),
+            goes_after: self.goes_after(),
             ..NodeStatus::default()
         }
     }

@@ -87,11 +87,11 @@ impl Node {
                 Some(lost) => (TakeOutcome::Failed, lost.reason),
                 None => (TakeOutcome::Failed, "it did not come".to_owned()),
             };
-            return self.end_take(request, outcome, reason);
+            return self.end_take(request, outcome, reason, now);
         }
         if self.objects.sealed_bytes(wanted.owner, &wanted.object) != Some(wanted.size_bytes) {
             let reason = "another one of that id is there".to_owned();
-            return self.end_take(request, TakeOutcome::Failed, reason);
+            return self.end_take(request, TakeOutcome::Failed, reason, now);
         }
         let taken = CopyTaken {
             request,
@@ -157,14 +157,14 @@ impl Node {
                 true => TakeOutcome::Taken,
                 false => TakeOutcome::NotKept,
             };
-            self.end_take(kept.request, outcome, String::new());
+            self.end_take(kept.request, outcome, String::new(), now);
         }
         self.settle_objects(now);
     }
 
     /// The owner did not answer.
     pub(super) fn give_up_take(&mut self, request: u64, now: Micros) {
-        self.end_take(request, TakeOutcome::Unanswered, String::new());
+        self.end_take(request, TakeOutcome::Unanswered, String::new(), now);
         self.settle_objects(now);
     }
 
@@ -175,15 +175,19 @@ impl Node {
         let mut its: Vec<u64> = its.map(|(request, _)| *request).collect();
         its.sort_unstable();
         for request in its {
-            self.end_take(request, TakeOutcome::NotKept, String::new());
+            self.end_take(request, TakeOutcome::NotKept, String::new(), now);
         }
         self.settle_objects(now);
     }
 
-    fn end_take(&mut self, request: u64, outcome: TakeOutcome, reason: String) {
+    fn end_take(&mut self, request: u64, outcome: TakeOutcome, reason: String, now: Micros) {
         let Some(take) = self.takes.takes.remove(&request) else {
             return;
         };
+        if self.draining.is_some() {
+            // That may have been what it waited for.
+            self.timers.set(now, Timer::Moves);
+        }
         if take.is_here {
             self.objects.unpin(TAKING, take.wanted.object);
         }

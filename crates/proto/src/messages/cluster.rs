@@ -117,6 +117,9 @@ pub struct NodeStatus {
     /// The same as a [`NodeEnd`].
     #[prost(enumeration = "NodeEnd", tag = "23")]
     pub end: i32,
+    /// What it waits for, where it is to go, as a clause; else empty.
+    #[prost(string, tag = "25")]
+    pub goes_after: String,
 }
 
 /// How a node came to its end, with Ray's numbers.

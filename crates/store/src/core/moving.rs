@@ -22,6 +22,12 @@ impl ObjectTable {
         its.into_iter().map(|(_, object)| object).collect()
     }
 
+    /// Whether something is written that nobody has sealed yet.
+    pub fn has_unsealed(&self) -> bool {
+        let mut entries = self.entries.values();
+        entries.any(|entry| matches!(entry.state, State::Writing { .. }))
+    }
+
     /// Whose an object is that was made here, or taken over for good, and its size in bytes.
     pub fn primary(&self, object: &ObjectId) -> Option<(WorkerId, u64)> {
         let entry = self.entries.get(object).filter(|it| !it.is_secondary)?;

@@ -156,7 +156,7 @@ fn what_still_runs_at_the_deadline_goes_on_elsewhere() {
 fn what_a_drained_node_leaves_behind_is_part_of_why_it_is_dead() {
     let mut cluster = Cluster::new();
     assert!(cluster.drain(1, DrainReason::Preemption, 3000).is_accepted);
-    let left_behind = "2 objects of 300 bytes had not moved by then".to_owned();
+    let left_behind = "2 objects of 300 bytes have not moved yet".to_owned();
     cluster
         .stage
         .on_node_from(node(1), NodeSays::Drained { left_behind });
@@ -164,9 +164,7 @@ fn what_a_drained_node_leaves_behind_is_part_of_why_it_is_dead() {
     let cause = news.iter().find_map(|news| news.cause.clone());
     let detail = cause.unwrap_or_default().detail;
     assert!(
-        detail.ends_with(
-            "was drained: the spot market; 2 objects of 300 bytes had not moved by then"
-        ),
+        detail.ends_with("was drained: the spot market; 2 objects of 300 bytes have not moved yet"),
         "{detail}"
     );
 }

@@ -485,6 +485,45 @@ fn what_is_made_while_others_move_moves_too() {
     assert_eq!((moving.primaries(0), moving.primaries(1)), (2, 0));
 }
 
+/// The word that a lease is back overtook the seal of what its task had made: the node said that
+/// nothing was left, and the value was made again.
+#[test]
+fn what_is_written_is_waited_for() {
+    let mut moving = Moving::new(2);
+    let create = CreateObject {
+        request: 1,
+        object: object(1),
+        size_bytes: SIZE_BYTES,
+    };
+    let writer = moving.writer;
+    moving.cluster.nodes[1].say(writer, create);
+    moving.drain(1, 60);
+    moving.run();
+    assert_eq!(moving.left(1), None);
+    let seal = SealObject {
+        object: object(1),
+        owner: moving.owner.2,
+        unpin: true,
+        owner_node: Some(id(0)),
+    };
+    moving.cluster.nodes[1].say(writer, seal);
+    moving.run();
+    assert_eq!(moving.primaries(0), 1);
+    assert_eq!(moving.left(1).as_deref(), Some(""));
+    // One whose maker ends is never sealed.
+    let mut moving = Moving::new(2);
+    let create = CreateObject {
+        request: 1,
+        object: object(1),
+        size_bytes: SIZE_BYTES,
+    };
+    let writer = moving.writer;
+    moving.cluster.nodes[1].say(writer, create);
+    moving.drain(1, 60);
+    moving.cluster.nodes[1].gone(writer);
+    assert_eq!(moving.left(1).as_deref(), Some(""));
+}
+
 #[test]
 fn many_objects_move_some_at_a_time() {
     let mut moving = Moving::new(2);

@@ -20,6 +20,8 @@ enum Step {
     PullEnd(proptest::sample::Index, bool),
     SourceGone(u64),
     Serve(u64),
+    HandOver(u64),
+    TakeOver(u64, u64),
     Time,
 }
 
@@ -40,7 +42,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<proptest::sample::Index>(), proptest::bool::weighted(0.8))
             .prop_map(|(index, works)| Step::PullEnd(index, works)),
         1 => (1u64..3).prop_map(Step::SourceGone),
-        1 => number.prop_map(Step::Serve),
+        1 => number.clone().prop_map(Step::Serve),
+        1 => number.clone().prop_map(Step::HandOver),
+        1 => (client.clone(), number).prop_map(|(client, number)| Step::TakeOver(client, number)),
         1 => client.clone().prop_map(Step::ClientGone),
         1 => client.prop_map(Step::OwnerGone),
         4 => (any::<proptest::sample::Index>(), proptest::bool::weighted(0.8))
@@ -191,6 +195,10 @@ proptest! {
                     if let Some(object) = world.served.pop() {
                         table.unpin(SERVING, object);
                     }
+                }
+                Step::HandOver(number) => table.hand_over(object(number)),
+                Step::TakeOver(client, number) => {
+                    table.take_over(owner(client as u8), object(number));
                 }
                 Step::Time => {
                     now += LATER;

@@ -3,6 +3,7 @@
 mod any_order;
 mod fetching;
 mod life;
+mod moving;
 mod pulling;
 mod spilling;
 

@@ -5,6 +5,7 @@ mod actor_scenarios;
 mod copy_scenarios;
 mod far_scenarios;
 mod lineage_scenarios;
+mod moving_scenarios;
 mod oom_scenarios;
 mod reference_scenarios;
 mod stream_scenarios;
