@@ -488,21 +488,21 @@ def test_values_outlive_a_drained_node(ray, grow, drain, get, made_at_place, wit
     assert made_at_place.count() == 42
 
 
-def test_what_an_actor_put_for_another_owner_outlives_its_node(ray, grow, Dweller, drain, get):
-    cluster = grow(NODE, {"num_cpus": 1, "resources": {"other": 1}})
-    node = next(n for n in cluster.worker_nodes if "place" in _resources(ray, n))
+def test_what_an_actor_made_outlives_its_node(ray, grow, drain, get):
+    cluster = grow(NODE)
+    (node,) = cluster.worker_nodes
 
     @ray.remote(num_cpus=0, **PLACE)
-    class Putter:
-        def put(self, owner):
-            return [ray.put(bytes([5]) * 5_000_000, _owner=owner)]
+    class Maker:
+        def make(self):
+            return bytes([5]) * 5_000_000
 
-    owner = Dweller.options(num_cpus=0, resources={"other": 1}).remote()
-    putter = Putter.remote()
-    (reference,) = get(putter.put.remote(owner))
+    maker = Maker.remote()
+    reference = maker.make.remote()
+    ray.wait([reference], fetch_local=False)
     done = drain(cluster, node, "PREEMPTION", "spot")
     assert done.returncode == 0, done.stderr
-    ray.kill(putter)
+    ray.kill(maker)
     until_left(ray, node)
     assert get(reference) == bytes([5]) * 5_000_000
 
@@ -526,7 +526,7 @@ def test_values_are_read_while_their_node_is_drained(ray, grow, drain, get, made
     assert made_at_place.count() == 30
 
 
-@pytest.mark.whipray_only("Ray's smallest store and its spilling are different")
+@pytest.mark.whipray_only
 def test_values_that_have_no_room_elsewhere(ray, grow, drain, get, made_at_place):
     small = {"object_store_memory": 80 * 1024 * 1024}
     unspilled = {"_system_config": {"automatic_object_spilling_enabled": False}}
