@@ -446,8 +446,10 @@ def test_drained_node_gets_nothing_new(ray, grow, where, Dweller, drain, get):
 
 @pytest.fixture
 def made_at_place(ray, tmp_path):
-    """`made_at_place(bytes)` is a value that a task without retries makes at the place, which counts
-    its executions in `made_at_place.count()`."""
+    """`made_at_place(bytes)` is a value that a task without retries makes at the place.
+
+    Its executions are counted in `made_at_place.count()`.
+    """
     log = tmp_path / "executions"
 
     @ray.remote(num_cpus=0, max_retries=0, **PLACE)
