@@ -448,7 +448,10 @@ impl Witness {
             | FailureKind::UnreconstructableAttempts
             | FailureKind::UnreconstructableNotFound
             | FailureKind::UnreconstructableCancelled => need(
-                !self.lost.is_empty() || self.daemons_ended > 0 || self.transfers_failed > 0,
+                !self.lost.is_empty()
+                    || self.daemons_ended > 0
+                    || !self.dead_daemons.is_empty()
+                    || self.transfers_failed > 0,
                 "nothing was lost",
             ),
             FailureKind::OwnerDied => {

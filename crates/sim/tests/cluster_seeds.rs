@@ -1,5 +1,6 @@
 //! The same thousand clusters of several machines in every run, in parts that run side by side.
 
+use whipray_sim::scenario::Fault;
 use whipray_sim::{generate_cluster, run};
 
 const SEEDS_PER_PART: u64 = 250;
@@ -7,13 +8,14 @@ const SEEDS_PER_PART: u64 = 250;
 /// Lives through one part of the seeds.
 fn live_through(part: u64) {
     let mut failed = Vec::new();
-    let (mut far, mut transfers, mut lost) = (0, 0, 0);
+    let (mut far, mut transfers, mut lost, mut drained) = (0, 0, 0, 0);
     let from = part * SEEDS_PER_PART;
     for seed in from..from + SEEDS_PER_PART {
         let outcome = run(&generate_cluster(seed), false);
         far += outcome.tasks_far;
         transfers += outcome.transfers;
         lost += outcome.nodes_lost;
+        drained += outcome.nodes_drained;
         if let Some(first) = outcome.violations.first() {
             failed.push(format!("seed {seed}: {first}"));
         }
@@ -29,6 +31,7 @@ fn live_through(part: u64) {
     assert!(far > 1_500, "only {far} tasks ran on other nodes");
     assert!(transfers > 150, "only {transfers} objects were fetched");
     assert!(lost > 50, "only {lost} nodes were lost");
+    assert!(drained > 15, "only {drained} nodes were drained in order");
 }
 
 #[test]
@@ -51,19 +54,24 @@ fn the_fourth_part_lives_well() {
     live_through(3);
 }
 
-/// Scenarios in which longer searches have found something, as they were generated then.
+/// Seeds in which longer searches have found something, without the drains that came to them later.
 #[test]
 fn what_longer_searches_have_found_lives_well() {
     // An owner was not asked again after the connection to it was lost: 32863, 36665. An actor waited
     // where its placement group was not: 35904. A reader got a result that was being made again:
     // 37369. What a node said came in another order: 31004. Workers had leases of each other: 44529.
-    for seed in [31004, 32863, 35904, 36665, 37369, 44529] {
-        let outcome = run(&generate_cluster(seed), false);
-        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
-    }
+    // A driver without a node called on: 23625. A node was not there since the way from the head was
+    // cut: 13352. A call was in the way of the one that made its argument: 12214.
+    let mended = [
+        31004, 32863, 35904, 36665, 37369, 44529, 23625, 13352, 12214,
+    ];
     // What the checkers made too much of.
-    for seed in [24024, 29139, 35133, 39021, 42096] {
-        let outcome = run(&generate_cluster(seed), false);
+    let excused = [24024, 29139, 35133, 39021, 42096, 12351];
+    for seed in mended.into_iter().chain(excused) {
+        let mut scenario = generate_cluster(seed);
+        let is_drain = |fault: &Fault| matches!(fault, Fault::Drain { .. });
+        scenario.faults.retain(|(_, fault)| !is_drain(fault));
+        let outcome = run(&scenario, false);
         assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
     }
 }
