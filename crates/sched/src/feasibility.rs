@@ -12,6 +12,9 @@ pub fn explain_infeasible(total: &Resources, request: &Resources) -> Option<Stri
             request.amount(GPU)
         ));
     }
+    if total.covers(request) {
+        return None;
+    }
     let missing = total.shortfall(request);
     let parts: Vec<String> = missing
         .amounts
@@ -25,11 +28,7 @@ pub fn explain_infeasible(total: &Resources, request: &Resources) -> Option<Stri
             ),
         })
         .collect();
-    if parts.is_empty() {
-        None
-    } else {
-        Some(format!("asks for {}", parts.join(", and for ")))
-    }
+    Some(format!("asks for {}", parts.join(", and for ")))
 }
 
 /// Why a request that could be served has to wait for now.

@@ -271,7 +271,9 @@ impl Node {
 
     /// Puts a demand into the line, or out of it, by what it has and wants.
     pub(super) fn update_hunger(&mut self, waiter: Waiter, now: Micros) {
-        self.trim_shares(waiter);
+        if !self.neighbours.is_alone() {
+            self.trim_shares(waiter);
+        }
         let Some(demand) = self.demands.get_mut(&waiter) else {
             return;
         };
