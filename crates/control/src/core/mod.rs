@@ -270,7 +270,7 @@ impl Control {
     /// A client of a node says something.
     fn on_client(&mut self, client: WorkerId, message: Message) {
         match message {
-            Message::CreateActor(create) => self.create_actor(client, create),
+            Message::CreateActor(create) => self.create_actor(client, *create),
             Message::SubscribeActor(subscribe) => self.subscribe_actor(client, subscribe),
             Message::GetNamedActor(get) => {
                 let spec = self.named_actor(&get.namespace, &get.name);

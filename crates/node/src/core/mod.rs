@@ -261,7 +261,7 @@ impl Node {
                 });
             }
             Message::Inquiry(inquiry) => self.inquire(client, inquiry, now),
-            Message::ProcessReported(reported) => self.process_reported(client, reported),
+            Message::ProcessReported(reported) => self.process_reported(client, *reported),
             Message::CycleFound(cycle) => self.cycle_found(&cycle),
             Message::CopyKept(kept) if kept.owner == worker => self.pass_kept_on(kept, now),
             Message::MetricsReported(reported) => self.metrics_reported(client, reported),

@@ -30,12 +30,19 @@ use prost::Message as _;
 
 use crate::frame::{FrameHeader, HEADER_BYTES, ProtocolError};
 
+/// How a message lies in [`Message`]: as it is, or in a box.
+macro_rules! placed {
+    ($body:ty) => { $body };
+    ($body:ty, $place:ident) => { $place<$body> };
+}
+
 macro_rules! messages {
-    ($($code:literal => $module:ident :: $name:ident,)*) => {
-        /// Any message.
+    ($($code:literal => $module:ident :: $name:ident $(in $place:ident)?,)*) => {
+        /// Any message. The largest ones are boxed, since all of them are moved about as often as the
+        /// small ones that a call is made of.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Message {
-            $($name($module::$name),)*
+            $($name(placed!($module::$name $(, $place)?)),)*
         }
 
         impl Message {
@@ -75,7 +82,7 @@ macro_rules! messages {
                     reason: error.to_string(),
                 };
                 match code {
-                    $($code => $module::$name::decode(body).map(Self::$name).map_err(malformed),)*
+                    $($code => prost::Message::decode(body).map(Self::$name).map_err(malformed),)*
                     unknown => Err(ProtocolError::UnknownCode(unknown)),
                 }
             }
@@ -83,14 +90,14 @@ macro_rules! messages {
 
         $(impl From<$module::$name> for Message {
             fn from(body: $module::$name) -> Self {
-                Self::$name(body)
+                Self::$name(body.into())
             }
         })*
     };
 }
 
 messages! {
-    1 => session::Hello,
+    1 => session::Hello in Box,
     2 => session::Welcome,
     3 => session::Refused,
     4 => session::PeerHello,
@@ -136,21 +143,21 @@ messages! {
     60 => object::ConfirmBorrower,
     61 => object::CopyAdded,
 
-    80 => execution::PushTask,
+    80 => execution::PushTask in Box,
     81 => execution::TaskReplied,
     82 => execution::CancelTask,
     83 => execution::ReclaimTasks,
     84 => execution::StreamItem,
     85 => execution::StreamTaken,
 
-    96 => actor::CreateActor,
-    97 => actor::ActorCreated,
-    98 => actor::StartActor,
+    96 => actor::CreateActor in Box,
+    97 => actor::ActorCreated in Box,
+    98 => actor::StartActor in Box,
     99 => actor::ActorStarted,
-    100 => actor::ActorUpdate,
+    100 => actor::ActorUpdate in Box,
     101 => actor::SubscribeActor,
     102 => actor::GetNamedActor,
-    103 => actor::NamedActor,
+    103 => actor::NamedActor in Box,
     104 => actor::ListNamedActors,
     105 => actor::NamedActors,
     106 => actor::KillActor,
@@ -181,7 +188,7 @@ messages! {
 
     160 => inquiry::Inquiry,
     161 => inquiry::ReportRequest,
-    162 => inquiry::ProcessReported,
+    162 => inquiry::ProcessReported in Box,
     163 => inquiry::InquiryAnswered,
     164 => inquiry::CycleFound,
 
@@ -233,5 +240,16 @@ impl Message {
                 reason: "frame is shorter than its header says".to_owned(),
             })?;
         Self::decode(header.code, Bytes::copy_from_slice(body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Message;
+
+    #[test]
+    fn a_message_is_cheap_to_move() {
+        // Box what is larger, unless calls or leases are made of it.
+        assert!(size_of::<Message>() <= 232, "{}", size_of::<Message>());
     }
 }

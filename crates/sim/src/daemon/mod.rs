@@ -262,7 +262,7 @@ impl Daemon {
         });
         self.grants.connected(client, hello.worker);
         let now = self.now(around);
-        self.node.on_hello(client, hello, now);
+        self.node.on_hello(client, *hello, now);
     }
 
     fn observe(&mut self, client: ClientId, message: &Message, around: &mut Around) {

@@ -202,7 +202,7 @@ impl Process {
                     .violation(format!("refused: {}", refused.reason));
             }
             Message::StartActor(start) => {
-                self.actor_work.push_back(ActorWork::Start(Box::new(start)));
+                self.actor_work.push_back(ActorWork::Start(start));
             }
             Message::ReleaseMappings(release) => self.release_views(&release.objects, around),
             Message::StopActor(_) => self.actor_work.push_back(ActorWork::Stop),

@@ -15,7 +15,7 @@ use crate::core::sources::Source;
 
 /// A task that waits here, with who sent it.
 pub struct QueuedTask {
-    pub push: PushTask,
+    pub push: Box<PushTask>,
     pub caller: WorkerAddress,
 }
 
@@ -77,7 +77,7 @@ impl ExecutionQueue {
         self.queue.len()
     }
 
-    pub fn push(&mut self, push: PushTask, caller: WorkerAddress) {
+    pub fn push(&mut self, push: Box<PushTask>, caller: WorkerAddress) {
         self.queue.push_back(QueuedTask { push, caller });
     }
 

@@ -172,7 +172,7 @@ impl State {
                     }
                     Message::StartActor(start) => {
                         self.waits.become_actor(&start.spec);
-                        self.actor_work.push_back(ActorWork::Start(Box::new(start)))
+                        self.actor_work.push_back(ActorWork::Start(start))
                     }
                     Message::ReleaseMappings(release) => {
                         for object in &release.objects {

@@ -71,7 +71,7 @@ fn last_update(stage: &mut Stage, client: WorkerId) -> ActorUpdate {
         .told(client)
         .into_iter()
         .filter_map(|message| match message {
-            Message::ActorUpdate(update) => Some(update),
+            Message::ActorUpdate(update) => Some(*update),
             _ => None,
         });
     updates.last().unwrap_or_default()

@@ -106,7 +106,7 @@ impl Cluster {
     fn update(&mut self) -> ActorUpdate {
         let told = self.stage.told(self.driver).into_iter();
         let updates = told.filter_map(|message| match message {
-            Message::ActorUpdate(update) => Some(update),
+            Message::ActorUpdate(update) => Some(*update),
             _ => None,
         });
         updates.last().unwrap_or_default()

@@ -103,7 +103,7 @@ impl<C: Control> Daemon<C> {
                 hello.token.clear();
                 self.connections.set_known(client, PeerKind::Client);
                 let (worker, pid) = (hello.worker, hello.pid);
-                self.guarded("hello", |daemon| daemon.node.on_hello(client, hello, now));
+                self.guarded("hello", |daemon| daemon.node.on_hello(client, *hello, now));
                 // The template says the same, but maybe later than the worker itself.
                 if self
                     .node
