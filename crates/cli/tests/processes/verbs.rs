@@ -10,6 +10,7 @@ fn whipray(folder: &Path, arguments: &[&str]) -> std::io::Result<Output> {
     Command::new(program())
         .args(arguments)
         .env("RAY_TMPDIR", folder)
+        .env("HOME", folder)
         .env("WHIPRAY_PYTHON", fake_template())
         .env_remove("RAY_ADDRESS")
         .output()
