@@ -57,6 +57,7 @@ __all__ = [
     "reference_at",
     "reports",
     "remove_group",
+    "request_resources",
     "restore_reference",
     "run_worker",
     "serialize",
@@ -323,6 +324,11 @@ def create_group(
     ``hooks.to_exception("GroupNotCreated", ...)``."""
 
 def remove_group(group: bytes) -> None: ...
+def request_resources(
+    bundles: list[tuple[dict[str, float], list[tuple[str, int, list[str]]] | None]],
+) -> None:
+    """What the autoscaler is to make room for, of amounts and conditions; the last word counts."""
+
 def wait_group(group: bytes, timeout: float | None) -> bool | None:
     """Whether it is created within ``timeout`` seconds; None where there is none (any more)."""
 

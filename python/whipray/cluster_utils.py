@@ -8,8 +8,9 @@ from typing import Any
 
 import whipray
 from whipray import _cluster_node, _core, _session
+from whipray._autoscaling_cluster import AutoscalingCluster
 
-__all__ = ["Cluster", "cluster_not_supported"]
+__all__ = ["AutoscalingCluster", "Cluster", "cluster_not_supported"]
 
 cluster_not_supported = False
 

@@ -101,6 +101,9 @@ pub struct StartArguments {
     /// bucket such as s3://bucket/path; the folder of the sessions otherwise.
     #[arg(long)]
     pub object_spilling_directory: Option<String>,
+    /// A file in the form of Ray's cluster launcher that says which nodes the head may start.
+    #[arg(long)]
+    pub autoscaling_config: Option<String>,
     /// Settings of the engine as JSON, by Ray's names.
     #[arg(long, default_value = "{}", hide = true)]
     pub system_config: String,
@@ -317,7 +320,6 @@ const IGNORED_START_OPTIONS: &[(&str, bool)] = &[
     ("dashboard-agent-grpc-port", true),
     ("runtime-env-agent-port", true),
     ("plasma-directory", true),
-    ("autoscaling-config", true),
     ("no-redirect-output", false),
     ("enable-object-reconstruction", false),
     ("no-monitor", false),

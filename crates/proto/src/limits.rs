@@ -111,6 +111,19 @@ pub const OOM_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
 pub const OOM_RETRY_LONGEST: Duration = Duration::from_secs(60);
 
+/// The least time between two words of a node on what waits there, for the autoscaler; also how long
+/// something has to wait until it counts.
+pub const WANTS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often a node that has something to do looks whether it has become idle.
+pub const IDLE_LOOK: Duration = Duration::from_secs(1);
+
+/// How long idle workers may take to leave a node that is to go because it is idle.
+pub const IDLE_LEAVE: Duration = Duration::from_secs(2);
+
+/// The least time between two views of the cluster for the autoscaler.
+pub const SCALING_INTERVAL: Duration = Duration::from_millis(200);
+
 /// How long processes may take to say what they know, for those who ask.
 pub const INQUIRY_WAIT: Duration = Duration::from_secs(2);
 

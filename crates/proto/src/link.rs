@@ -7,6 +7,7 @@ use crate::failure::DeathCause;
 use crate::ids::{ActorId, JobId, NodeId, PlacementGroupId, WorkerId};
 use crate::messages::Message;
 use crate::messages::cluster::{NodeStatus, PendingDemand};
+use crate::messages::scaling::{NodeType, NodeWants};
 use crate::messages::session::JobDescription;
 use crate::object::WorkerAddress;
 use crate::resources::Resources;
@@ -66,6 +67,11 @@ pub enum NodeSays {
     /// the time is over. See [`ControlSays::Drain`]. `left_behind` says what objects could not move,
     /// and why; empty where all have.
     Drained { left_behind: String },
+    /// It was to be drained because it is idle, and is not: it goes on as before.
+    NotIdle { reason: String },
+    /// What waits here and whether this node is idle, after [`ControlSays::NodeTypes`]; said again
+    /// when it changes.
+    Wants(NodeWants),
     /// This node ends in order, and all that it has with it.
     Leaves { reason: String },
     /// What is free, after [`ControlSays::WatchResources`], and at each change from then on that
@@ -142,8 +148,17 @@ pub enum ControlSays {
         nodes: Vec<NodeId>,
     },
     /// Take nothing new, have others take your objects, and say [`NodeSays::Drained`] once nothing runs
-    /// any more and nothing is left, or when `deadline_us` microseconds are over; zero: however long it takes. The last word counts.
-    Drain { reason: String, deadline_us: u64 },
+    /// any more and nothing is left, or when `deadline_us` microseconds are over; zero: however long it
+    /// takes. The last word counts. With `only_if_idle` a node that has something to do says
+    /// [`NodeSays::NotIdle`] and goes on.
+    Drain {
+        reason: String,
+        deadline_us: u64,
+        only_if_idle: bool,
+    },
+    /// There is an autoscaler, which can start nodes of these types: say what waits, and whether you
+    /// are idle, with [`NodeSays::Wants`]. Said again when something about a type changes.
+    NodeTypes(Vec<NodeType>),
     /// The cluster ends in order, and all its nodes.
     Ends { reason: String },
     /// The cluster has given this node up: all that it has is of the past. It ends its processes, and

@@ -162,6 +162,17 @@ pub struct ActorSpec {
     pub strategy: Option<Box<SchedulingStrategy>>,
 }
 
+impl ActorSpec {
+    /// What a node must have for it: of each resource the larger amount.
+    pub fn wanted(&self) -> Resources {
+        let mut wanted = self.resources.clone();
+        for (name, units) in &self.placement.amounts {
+            wanted.set(name, wanted.units(name).max(*units));
+        }
+        wanted
+    }
+}
+
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]

@@ -100,6 +100,28 @@ pub fn strategy(specification: &Bound<'_, PyDict>) -> PyResult<Option<Box<Schedu
     Ok(Some(Box::new(strategy)))
 }
 
+fn bundle_spec((amounts, terms): Bundle) -> BundleSpec {
+    let resources = amounts
+        .iter()
+        .fold(Resources::none(), |sum, (name, amount)| {
+            sum.with(name, *amount)
+        });
+    BundleSpec {
+        resources,
+        selector: terms.map(selector),
+    }
+}
+
+/// Have the autoscaler see to it that the cluster is large enough for these bundles at the same time,
+/// in place of those of the last call.
+#[pyfunction]
+pub fn request_resources(py: Python<'_>, bundles: Vec<Bundle>) -> PyResult<()> {
+    let connection = connection::current(py)?;
+    let bundles = bundles.into_iter().map(bundle_spec).collect();
+    connection.runtime.request_resources(bundles);
+    Ok(())
+}
+
 /// Create a placement group; its id.
 #[pyfunction]
 pub fn create_group<'py>(
@@ -114,20 +136,12 @@ pub fn create_group<'py>(
     let connection = connection::current(py)?;
     let job = context::job(py, &connection);
     let group = PlacementGroupId::new(job);
-    let bundles = bundles.into_iter().map(|(amounts, terms)| BundleSpec {
-        resources: amounts
-            .iter()
-            .fold(Resources::none(), |sum, (name, amount)| {
-                sum.with(name, *amount)
-            }),
-        selector: terms.map(selector),
-    });
     let spec = GroupSpec {
         group,
         name,
         namespace,
         strategy,
-        bundles: bundles.collect(),
+        bundles: bundles.into_iter().map(bundle_spec).collect(),
         detached,
         job,
         creator: context::current(py).and_then(|task| task.actor),

@@ -58,7 +58,9 @@ mod _core {
     #[pymodule_export]
     use crate::get::get;
     #[pymodule_export]
-    use crate::groups::{create_group, group_object, list_groups, remove_group, wait_group};
+    use crate::groups::{
+        create_group, group_object, list_groups, remove_group, request_resources, wait_group,
+    };
     #[pymodule_export]
     use crate::hooks::install;
     #[pymodule_export]

@@ -1,5 +1,6 @@
 //! The daemon: a node and, on the head, the control of the cluster, in one thread.
 
+mod autoscaling;
 mod composition;
 mod flags;
 mod health;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Rlimit;
+use whipray_autoscaler::config::ScalingConfig;
 use whipray_control::ClusterControl;
 use whipray_control::core::Control;
 use whipray_control::storage::RedbStorage;
@@ -31,6 +33,7 @@ use whipray_node::shell::{
     Daemon, DaemonError, EndReason, Identity, JoinError, Joined, ListenerKind, Patience, Settings,
     gpus, join_patiently, machine,
 };
+use whipray_proto::messages::scaling::NODE_TYPE_LABEL;
 use whipray_proto::resources::GPU;
 use whipray_proto::{NodeId, Resources, limits};
 use whipray_store::Arena;
@@ -95,6 +98,8 @@ pub enum StartError {
     #[error(transparent)]
     Token(#[from] token::TokenError),
     #[error(transparent)]
+    Autoscaling(#[from] autoscaling::AutoscalingError),
+    #[error(transparent)]
     Join(#[from] JoinError),
     #[error("no way leads from this machine to {address}: {error}")]
     NoWay {
@@ -139,12 +144,22 @@ pub fn main(arguments: &DaemonArguments) -> ExitCode {
             return fail(&mut ready, &error);
         }
     };
+    let autoscaler = match autoscaling::start(&ground, &line) {
+        Ok(autoscaler) => autoscaler,
+        Err(error) => {
+            ground.session.discard();
+            return fail(&mut ready, &error.into());
+        }
+    };
     let outcome = daemon.run(Box::new(move |joined| {
         ready.say(&match joined {
             Ok(()) => line,
             Err(error) => ReadyLine::Failed { error },
         });
     }));
+    if let Some(autoscaler) = autoscaler {
+        autoscaler.wait_for_end();
+    }
     let exit = run_on(&mut ground, outcome);
     ground.session.end();
     exit
@@ -207,13 +222,16 @@ struct Ground {
     lifeline: Option<OwnedFd>,
     child_file_limit: Rlimit,
     gpus: Gpus,
+    /// Which nodes the head may start.
+    scaling: Option<ScalingConfig>,
     /// The port that the first daemon had: a later one is found there, too.
     port: Option<u16>,
 }
 
 impl Ground {
     fn prepare(arguments: &DaemonArguments) -> Result<Self, StartError> {
-        let options: DaemonOptions = serde_json::from_str(&arguments.options_json)?;
+        let mut options: DaemonOptions = serde_json::from_str(&arguments.options_json)?;
+        let scaling = autoscaling::read(&mut options)?;
         let lifeline = arguments
             .lifeline_fd
             .map(ready::inherit)
@@ -233,6 +251,7 @@ impl Ground {
         logging::start(&session.log_directory(), options.is_detached);
         Ok(Self {
             port: options.port,
+            scaling,
             options,
             session,
             node_ip,
@@ -326,6 +345,8 @@ impl Ground {
             ),
             cluster_address: cluster_address.clone(),
             labels: self.labels(node, &total),
+            instance: options.instance.clone().unwrap_or_default(),
+            node_type: options.node_type.clone().unwrap_or_default(),
             resources: total,
             arena_bytes: store_bytes,
             spilling,
@@ -384,6 +405,11 @@ impl Ground {
     fn labels(&self, node: NodeId, total: &Resources) -> BTreeMap<String, String> {
         let mut labels = self.options.labels.clone();
         labels.insert(NODE_ID_LABEL.to_owned(), node.to_hex());
+        if let Some(node_type) = &self.options.node_type {
+            labels
+                .entry(NODE_TYPE_LABEL.to_owned())
+                .or_insert_with(|| node_type.clone());
+        }
         if let (true, Some(kind)) = (total.units(GPU) > 0, &self.gpus.accelerator_type) {
             labels.insert(ACCELERATOR_LABEL.to_owned(), kind.clone());
         }

@@ -31,6 +31,12 @@ pub struct DaemonOptions {
     pub labels: BTreeMap<String, String>,
     /// Variables of the environment for all workers.
     pub environment: BTreeMap<String, String>,
+    /// A file that says which nodes may be started; of a head alone.
+    pub autoscaling_config: Option<String>,
+    /// What the provider that started the machine calls it; absent: `RAY_CLOUD_INSTANCE_ID`.
+    pub instance: Option<String>,
+    /// The node type of the autoscaler's configuration; absent: `RAY_NODE_TYPE_NAME`.
+    pub node_type: Option<String>,
     /// Where objects go that the store has no room for.
     pub object_spilling_directory: Option<String>,
     /// Settings of the engine, by Ray's names.

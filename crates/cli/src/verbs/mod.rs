@@ -5,6 +5,7 @@ pub mod explain;
 pub mod health_check;
 pub mod memory;
 pub mod python_program;
+mod scaling_report;
 pub mod start;
 pub mod status;
 pub mod stop;
@@ -22,6 +23,8 @@ pub enum VerbError {
     NeitherHeadNorAddress,
     #[error("--head starts a cluster and --address joins one: give one of them")]
     HeadAndAddress,
+    #[error("--autoscaling-config is for the head: it starts the nodes")]
+    AutoscalingWithoutHead,
     #[error("a cluster runs already at {0}; stop it first with `whipray stop`")]
     RunsAlready(String),
     #[error("--resources must be a JSON object of numbers, such as '{{\"gold\": 2}}': {0}")]

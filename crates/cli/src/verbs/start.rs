@@ -22,6 +22,9 @@ pub fn run(arguments: &StartArguments) -> Result<(), VerbError> {
     match (&arguments.address, arguments.head) {
         (Some(_), true) => return Err(VerbError::HeadAndAddress),
         (None, false) => return Err(VerbError::NeitherHeadNorAddress),
+        (Some(_), false) if arguments.autoscaling_config.is_some() => {
+            return Err(VerbError::AutoscalingWithoutHead);
+        }
         (Some(_), false) | (None, true) => {}
     }
     let options = options(arguments)?;
@@ -90,6 +93,7 @@ fn options(arguments: &StartArguments) -> Result<DaemonOptions, VerbError> {
         token_file: arguments.token_file.clone(),
         node_ip: arguments.node_ip_address.clone(),
         metrics_export_port: arguments.metrics_export_port,
+        autoscaling_config: arguments.autoscaling_config.clone(),
         labels: parse_labels(&arguments.labels)?,
         object_spilling_directory: arguments.object_spilling_directory.clone(),
         system_config: serde_json::from_str(&arguments.system_config)

@@ -8,6 +8,7 @@ use whipray_proto::messages::cluster::{ActorStatus, NodeStatus, PendingDemand, S
 use whipray_proto::resources::{MEMORY, OBJECT_STORE_MEMORY};
 
 use super::VerbError;
+use super::scaling_report::ScalingReport;
 use crate::arguments::StatusArguments;
 use crate::tool;
 
@@ -70,6 +71,9 @@ impl fmt::Display for Report<'_> {
         }
         for demand in &status.demands {
             writeln!(out, "  {}", describe_demand(demand))?;
+        }
+        if let Some(scaling) = status.scaling.as_deref() {
+            write!(out, "{}", ScalingReport::of_now(scaling, &alive))?;
         }
         let live = status
             .actors

@@ -50,11 +50,14 @@ impl Control {
                 reason,
                 is_infeasible,
             } => {
+                let entry = self.actors.get(&actor).filter(|_| is_infeasible);
+                let awaited = entry.and_then(|entry| self.why_actor_is_awaited(&entry.spec));
+                let warns = is_infeasible && awaited.is_none();
                 if let Some(entry) = self.actors.get_mut(&actor) {
                     entry.node = None;
                     entry.is_recalled = false;
                 }
-                self.actor_waits(actor, reason, is_infeasible);
+                self.actor_waits(actor, awaited.unwrap_or(reason), warns);
             }
             Choice::Never(reason) => {
                 let cause = DeathCause::new(DeathKind::Unschedulable, reason);
@@ -453,15 +456,25 @@ impl Control {
         }
     }
 
+    /// Those outside of placement groups that no node has in its line.
+    pub(super) fn actors_without_node(&self) -> impl Iterator<Item = &ActorSpec> {
+        self.line.values().filter_map(|actor| {
+            let entry = self.actors.get(actor)?;
+            let waits = matches!(entry.life, Life::WaitsForProcess { .. }) && entry.node.is_none();
+            (waits && group_of(&entry.spec).is_none()).then_some(&entry.spec)
+        })
+    }
+
     /// The actors that no node has in its line, as demand that is not served.
     pub(super) fn pending_actors(&self) -> Vec<PendingDemand> {
         let waiting = self.line.values().filter_map(|actor| {
             let entry = self.actors.get(actor)?;
             match &entry.life {
                 Life::WaitsForProcess { reason } if entry.node.is_none() => Some(PendingDemand {
-                    resources: most(&entry.spec.resources, &entry.spec.placement),
+                    resources: entry.spec.wanted(),
                     count: 1,
-                    infeasible: group_of(&entry.spec).is_none(),
+                    infeasible: group_of(&entry.spec).is_none()
+                        && self.why_actor_is_awaited(&entry.spec).is_none(),
                     reason: reason.clone(),
                     example: entry.spec.class_name.clone(),
                 }),

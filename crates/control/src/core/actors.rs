@@ -364,7 +364,11 @@ impl Control {
         }
         entry.is_queued = true;
         if !reason.is_empty() {
-            self.actor_waits(actor, reason, true);
+            let warns = self
+                .actors
+                .get(&actor)
+                .is_none_or(|entry| self.why_actor_is_awaited(&entry.spec).is_none());
+            self.actor_waits(actor, reason, warns);
         }
         if self.has_several_nodes() {
             self.place_waiting_actors();

@@ -71,7 +71,9 @@ impl Control {
         used.subtract(&member.status.available);
         used.amounts.retain(|_, units| *units > 0);
         let mut busy = Vec::new();
-        if actors > 0 {
+        if let Some(wants) = member.wants.as_ref().filter(|it| !it.busy.is_empty()) {
+            busy.push(wants.busy.clone());
+        } else if actors > 0 {
             busy.push(format!("{actors} actors are there"));
         }
         if !used.is_empty() {
@@ -102,9 +104,24 @@ impl Control {
         let drain = ControlSays::Drain {
             reason: text,
             deadline_us: after_us,
+            only_if_idle: asked.reason() == DrainReason::Idle,
         };
         self.say(node, drain);
         self.recall_actors_of(node);
+    }
+
+    /// A node that was to be drained because it was idle has got something to do since.
+    pub(super) fn not_idle(&mut self, node: NodeId, reason: &str) {
+        let member = self.nodes.get_mut(&node).filter(|member| !member.is_dead());
+        if let Some(member) = member
+            && let Some(drain) = &member.drain
+            && drain.reason == DrainReason::Idle
+        {
+            tracing::info!(%node, reason, "node is not drained: it is not idle");
+            member.drain = None;
+            self.node_changed(node);
+            self.room_changed();
+        }
     }
 
     /// Nothing that would have to end first runs on a node any more, or its time is over. What it has

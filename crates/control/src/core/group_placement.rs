@@ -34,6 +34,10 @@ impl Control {
     }
 
     fn let_group_wait(&mut self, group: PlacementGroupId, reason: String, is_infeasible: bool) {
+        let awaited = self.groups.get(&group).filter(|_| is_infeasible);
+        let awaited = awaited.and_then(|entry| self.why_group_is_awaited(entry));
+        let is_infeasible = is_infeasible && awaited.is_none();
+        let reason = awaited.unwrap_or(reason);
         let Some(entry) = self.groups.get_mut(&group) else {
             return;
         };

@@ -76,6 +76,7 @@ impl Control {
     pub(super) fn process_gone(&mut self, process: WorkerId, cause: &DeathCause) {
         self.homes.remove(&process);
         self.key_values.forget(process);
+        self.scaler_gone(process);
         self.questions
             .retain(|_, question| question.client != process);
         self.unsubscribe(process, cause);

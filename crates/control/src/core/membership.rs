@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use whipray_proto::link::{ControlSays, NodeNews, NodeState};
 use whipray_proto::messages::cluster::{NodeEnd, NodeStatus};
+use whipray_proto::messages::scaling::NodeWants;
 use whipray_proto::{ActorId, DeathCause, DeathKind, NodeId, Resources, WorkerId, limits};
 
 use super::draining::Drain;
@@ -30,6 +31,8 @@ pub struct Member {
     pub pulse: Pulse,
     /// What actors were sent there that it has not spoken of since.
     pub promised: BTreeMap<ActorId, Resources>,
+    /// What waits there, and what it has to do, once it has said so for the autoscaler.
+    pub wants: Option<NodeWants>,
     /// It was told that it is dead.
     is_fenced: bool,
 }
@@ -95,6 +98,7 @@ impl Control {
                 death: None,
                 pulse: self.watchfulness.pulse(),
                 promised: BTreeMap::new(),
+                wants: None,
                 is_fenced: false,
             };
             self.nodes.insert(node, member);
@@ -117,6 +121,7 @@ impl Control {
             };
             self.say(node, watch);
         }
+        self.tell_node_types(node);
         if Some(node) == self.head {
             return;
         }
@@ -178,6 +183,7 @@ impl Control {
         (status.store_used_bytes, status.store_objects) = (0, 0);
         (status.store_spilled_bytes, status.store_spilled_objects) = (0, 0);
         member.promised = BTreeMap::new();
+        member.wants = None;
         member.death = Some(cause.clone());
         self.keep_node(node);
         self.fence(node, cause.detail.clone());

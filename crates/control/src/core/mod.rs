@@ -14,6 +14,7 @@ mod key_values;
 mod membership;
 mod recent;
 mod record;
+mod scaling;
 mod status;
 mod subscriptions;
 mod validate;
@@ -111,6 +112,7 @@ pub struct Control {
     key_values: KeyValues,
     questions: FxHashMap<u64, StatusQuestion>,
     last_question: u64,
+    scaling: scaling::Scaling,
     effects: Vec<Effect>,
 }
 
@@ -153,6 +155,7 @@ impl Control {
             key_values: KeyValues::default(),
             questions: FxHashMap::default(),
             last_question: 0,
+            scaling: scaling::Scaling::default(),
             effects: Vec::new(),
         }
     }
@@ -175,6 +178,7 @@ impl Control {
             self.next_news_us(),
             self.next_drain_us(),
             self.next_answer_us(),
+            self.next_scaling_us(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -189,6 +193,9 @@ impl Control {
         if self.next_news_us().is_some_and(|due| due <= self.now_us) {
             self.publish_news();
         }
+        if self.next_scaling_us().is_some_and(|due| due <= self.now_us) {
+            self.publish_scaling_view();
+        }
     }
 
     /// A node says something.
@@ -197,6 +204,7 @@ impl Control {
             return;
         }
         self.on_heartbeat(from);
+        self.scaling_changed();
         match says {
             NodeSays::Joined(status) => self.node_joined(from, *status),
             NodeSays::DriverJoined {
@@ -254,6 +262,8 @@ impl Control {
                 );
             }
             NodeSays::Drained { left_behind } => self.drained(from, &left_behind),
+            NodeSays::NotIdle { reason } => self.not_idle(from, &reason),
+            NodeSays::Wants(wants) => self.node_wants(from, wants),
             NodeSays::Available { available } => self.resources_available(from, available),
             NodeSays::GroupWanted { group } => self.group_wanted(from, group),
             NodeSays::NodeWanted { node } => self.node_wanted(from, node),
@@ -294,6 +304,8 @@ impl Control {
             Message::SubscribeGroup(subscribe) => self.subscribe_group(client, subscribe.group),
             Message::GroupsRequest(request) => self.list_groups(client, &request),
             Message::DrainNode(drain) => self.drain_node(client, drain),
+            Message::ScalingStatus(status) => self.scaling_status(client, status),
+            Message::RequestResources(request) => self.request_resources(request.bundles),
             Message::JobRequest(request) => self.describe_job(client, &request),
             other => tracing::warn!(message = other.name(), "message is not control's business"),
         }

@@ -120,6 +120,7 @@ impl Control {
             jobs,
             version: self.version.clone(),
             cluster_address: self.cluster_address.clone(),
+            scaling: self.scaling_shown(),
         };
         self.tell(question.client, reply);
     }

@@ -56,6 +56,7 @@ impl Control {
 
     /// Something about a node changed that others are to know at once.
     pub(super) fn node_changed(&mut self, node: NodeId) {
+        self.scaling_changed();
         self.changed_nodes.insert(node);
         self.publish_news();
     }
@@ -106,7 +107,8 @@ impl Control {
 
     /// Has nodes say what they have to give, as far as someone wants to know.
     pub(super) fn watch_nodes(&mut self) {
-        let (is_on, with_decreases) = (self.waits_for_room(), self.has_several_nodes());
+        let wants_all = self.has_several_nodes() || self.has_scaler();
+        let (is_on, with_decreases) = (self.waits_for_room(), wants_all);
         if self.watch == (is_on, with_decreases) {
             return;
         }

@@ -2,11 +2,11 @@
 //! to go is in `moving_away`.
 
 use whipray_proto::link::NodeSays;
-use whipray_proto::{DeathCause, DeathKind, WorkerId};
+use whipray_proto::{DeathCause, DeathKind, WorkerId, limits};
 
 use super::leases::Waiter;
 use super::placement::Stage;
-use super::timers::{Micros, Timer};
+use super::timers::{Micros, Timer, micros};
 use super::{Effect, Node};
 
 /// That this node takes nothing new any more.
@@ -14,12 +14,28 @@ use super::{Effect, Node};
 pub struct Draining {
     deadline: Micros,
     is_told: bool,
+    /// Until when workers that were asked to leave may take, since they may own something; where they
+    /// stay, the node does.
+    idle_until: Option<Micros>,
 }
 
 impl Node {
     /// Takes nothing new from here on; what runs may go on until the deadline. What owners here
     /// want, other nodes are asked for.
-    pub(super) fn drain(&mut self, reason: &str, deadline_us: u64, now: Micros) {
+    pub(super) fn drain(
+        &mut self,
+        reason: &str,
+        deadline_us: u64,
+        only_if_idle: bool,
+        now: Micros,
+    ) {
+        if only_if_idle {
+            // Control has decided by what it knew: work may have come since.
+            let busy = self.what_is_done();
+            if !busy.is_empty() {
+                return self.tell_control(NodeSays::NotIdle { reason: busy });
+            }
+        }
         tracing::warn!(
             reason,
             deadline_us,
@@ -31,7 +47,16 @@ impl Node {
         };
         let is_first = self.draining.is_none();
         let is_told = self.draining.is_some_and(|draining| draining.is_told);
-        self.draining = Some(Draining { deadline, is_told });
+        let idle_until = only_if_idle.then(|| now + micros(limits::IDLE_LEAVE));
+        self.draining = Some(Draining {
+            deadline,
+            is_told,
+            idle_until,
+        });
+        if let Some(until) = idle_until {
+            self.dismiss_former_workers();
+            self.timers.set(until, Timer::Drained);
+        }
         if deadline_us > 0 {
             self.timers.set(deadline, Timer::Drained);
         }
@@ -98,6 +123,18 @@ impl Node {
     /// Says once that nothing runs here any more and nothing is left that others need, or that it has
     /// had its time.
     pub(super) fn look_if_drained(&mut self, now: Micros) {
+        if let Some(until) = self.draining.and_then(|draining| draining.idle_until) {
+            let owners = self.count_former_workers();
+            if owners > 0 && now < until {
+                return;
+            }
+            if owners > 0 {
+                self.draining = None;
+                let reason = format!("{owners} idle workers own objects that others refer to");
+                self.tell_control(NodeSays::NotIdle { reason });
+                return self.schedule(now);
+            }
+        }
         let is_through = || !self.has_work() && !self.has_moves();
         let is_over =
             |draining: &Draining| !draining.is_told && (now >= draining.deadline || is_through());

@@ -302,17 +302,14 @@ impl Node {
                 return None;
             };
             let awaits_worker = self.awaiting.iter().any(|it| it.waiter == *waiter);
-            let reason = match &demand.infeasible {
-                Some(reason) => reason.clone(),
-                None => self.why_demand_waits(demand),
-            };
+            let (reason, is_infeasible) = self.explain_demand(demand);
             Some(DemandReport {
                 owner: self.clients.get(&owner)?.worker,
                 class,
                 resources: demand.resources.clone(),
                 held: demand.obtained(),
                 wanted: demand.target,
-                is_infeasible: demand.infeasible.is_some(),
+                is_infeasible,
                 reason,
                 age_us: demand
                     .starved_since
@@ -338,10 +335,8 @@ impl Node {
                     since, infeasible, ..
                 } => {
                     report.age_us = now.saturating_sub(*since);
-                    report.is_infeasible = infeasible.is_some();
-                    let spec = &placement.spec;
-                    let wait = || self.why_waits(&spec.resources, spec.strategy.as_deref());
-                    report.reason = infeasible.clone().unwrap_or_else(wait);
+                    (report.reason, report.is_infeasible) =
+                        self.explain_placement(&placement.spec, infeasible.as_deref());
                 }
                 Stage::AwaitsWorker => {}
                 Stage::Runs { .. } => return None,

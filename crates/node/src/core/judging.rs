@@ -130,7 +130,7 @@ impl Node {
             self.reclaim.is_fresh |= infeasible.is_none();
         }
         if let Some(reason) = infeasible {
-            self.tell_infeasible(owner, class, job, &example, &reason);
+            self.tell_infeasible((owner, class), job, &example, &reason);
         }
         self.update_hunger(waiter, now);
     }

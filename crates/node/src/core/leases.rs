@@ -1,8 +1,6 @@
 //! Leases: the right of an owner to push its tasks to a worker.
 
-use whipray_proto::messages::lease::{
-    LeaseGranted, LeasePending, LeaseRefused, LeaseTarget, SchedulingClass,
-};
+use whipray_proto::messages::lease::{LeaseGranted, LeaseRefused, LeaseTarget, SchedulingClass};
 use whipray_proto::{
     ActorId, Assignment, DeathCause, DeathKind, JobId, LeaseId, NodeId, Resources,
     SchedulingStrategy, WorkerId, limits, object,
@@ -200,17 +198,8 @@ impl Node {
             };
             let serves_here = self.can_serve_here(&definition.resources, strategy);
             self.join_group(strategy, waiter);
-            if let Some(reason) = &infeasible
-                && asked_for.is_none()
-            {
-                self.tell_infeasible(
-                    owner,
-                    request.class,
-                    definition.job,
-                    &request.example,
-                    reason,
-                );
-            }
+            let tells = infeasible.clone().filter(|_| asked_for.is_none());
+            let (job, example) = (definition.job, request.example.clone());
             let demand = Demand {
                 is_of_node,
                 serves_here,
@@ -219,6 +208,9 @@ impl Node {
                 ..Demand::new(definition, request.example, infeasible)
             };
             self.demands.insert(waiter, demand);
+            if let Some(reason) = tells {
+                self.tell_infeasible((owner, request.class), job, &example, &reason);
+            }
         }
         let Some(demand) = self.demands.get_mut(&waiter) else {
             return;
@@ -241,32 +233,6 @@ impl Node {
         self.give_back_reservations(waiter);
         self.update_hunger(waiter, now);
         self.schedule(now);
-    }
-
-    /// Tells an owner that a class can never be served; and the driver of its job, which is where a
-    /// person looks, where the owner is a task.
-    pub(super) fn tell_infeasible(
-        &mut self,
-        owner: ClientId,
-        class: u64,
-        job: JobId,
-        example: &str,
-        reason: &str,
-    ) {
-        let pending = LeasePending {
-            class,
-            infeasible: true,
-            reason: reason.to_owned(),
-            ..LeasePending::default()
-        };
-        self.send(owner, pending);
-        let driver = self.jobs.get(&job).map(|job| job.driver);
-        // Another node tells its own owners.
-        let is_of_node = self.neighbours.node_of(owner).is_some();
-        if !is_of_node && driver.is_some_and(|driver| driver != owner) {
-            let text = format!("task {example} can never run: it {reason}");
-            self.warn_driver(job, text);
-        }
     }
 
     /// Puts a demand into the line, or out of it, by what it has and wants.

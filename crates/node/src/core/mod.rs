@@ -33,6 +33,7 @@ mod taking_over;
 mod timers;
 mod validate;
 mod views;
+mod wants;
 mod workers;
 
 #[cfg(test)]
@@ -80,6 +81,10 @@ pub struct Config {
     /// How objects are written to disk when the arena is full; `None`: not at all.
     pub spilling: Option<SpillSettings>,
     pub labels: std::collections::BTreeMap<String, String>,
+    /// What the provider that started the machine calls it; empty where none did.
+    pub instance: String,
+    /// Of the autoscaler's configuration; empty where it has none.
+    pub node_type: String,
     pub is_head: bool,
     pub memory: MemorySettings,
 }
@@ -108,6 +113,7 @@ pub struct Node {
     neighbours: neighbours::Neighbours,
     forwarding: forwarding::Forwarding,
     views: views::Views,
+    wants: wants::Wants,
     draining: Option<draining::Draining>,
     moves: moving_away::Moves,
     takes: taking_over::Takes,
@@ -154,6 +160,7 @@ impl Node {
             neighbours: neighbours::Neighbours::default(),
             forwarding: forwarding::Forwarding::default(),
             views: views::Views::default(),
+            wants: wants::Wants::default(),
             draining: None,
             moves: moving_away::Moves::default(),
             takes: taking_over::Takes::default(),
@@ -203,6 +210,7 @@ impl Node {
                 Timer::Inquiry(request) => self.answer_inquiry(request),
                 Timer::Metrics(request) => self.end_metrics_wait(request),
                 Timer::View => self.on_view_due(now),
+                Timer::Wants => self.on_wants_due(now),
                 Timer::NodeUnheard(worker) => self.give_up_watch(worker, now),
                 Timer::Drained => self.look_if_drained(now),
                 Timer::Moves => self.on_moves_due(now),
@@ -286,6 +294,8 @@ impl Node {
             | Message::SubscribeGroup(_)
             | Message::GroupsRequest(_)
             | Message::JobRequest(_)
+            | Message::ScalingStatus(_)
+            | Message::RequestResources(_)
             | Message::DrainNode(_)) => {
                 let message = Box::new(message);
                 self.tell_control(NodeSays::ClientSaid {
@@ -360,7 +370,9 @@ impl Node {
             ControlSays::Drain {
                 reason,
                 deadline_us,
-            } => self.drain(&reason, deadline_us, now),
+                only_if_idle,
+            } => self.drain(&reason, deadline_us, only_if_idle, now),
+            ControlSays::NodeTypes(types) => self.node_types(types, now),
             ControlSays::Fenced { reason } => self.fence(reason),
             // The shell ends the daemon.
             ControlSays::Ends { .. } => {}

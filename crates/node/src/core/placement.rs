@@ -67,7 +67,7 @@ impl Node {
         self.join_group(spec.strategy.as_deref(), waiter);
         match &infeasible {
             Some(reason) => {
-                let reason = reason.clone();
+                let (reason, _) = self.explain_placement(&spec, Some(reason));
                 self.tell_control(NodeSays::ActorPending {
                     actor,
                     incarnation,
@@ -101,8 +101,8 @@ impl Node {
         self.tell_queued(actor);
     }
 
-    /// Where other nodes might have room for an actor that found none here, control hears of it at
-    /// once: what it knew of this node was of a moment before.
+    /// Where other nodes might have room for an actor that found none here, or may come for it, control
+    /// hears of it at once: what it knew of this node was of a moment before.
     fn tell_queued(&mut self, actor: ActorId) {
         let Some(placement) = self.placements.get(&actor) else {
             return;
@@ -114,7 +114,7 @@ impl Node {
                 ..
             }
         );
-        if waits && !self.neighbours.is_alone() {
+        if waits && (!self.neighbours.is_alone() || self.wants.is_on()) {
             let incarnation = placement.incarnation;
             self.tell_available();
             self.tell_control(NodeSays::ActorPending {

@@ -31,6 +31,8 @@ impl Node {
             available: self.ledger.available().clone(),
             labels: self.config.labels.clone(),
             is_head: self.config.is_head,
+            instance: self.config.instance.clone(),
+            node_type: self.config.node_type.clone(),
             store_used_bytes: store.used_bytes,
             store_capacity_bytes: store.capacity_bytes,
             workers: self.pool.len() as u32,
@@ -52,41 +54,32 @@ impl Node {
             .demands
             .values()
             .filter(|demand| !demand.is_of_node && demand.obtained() < demand.target);
-        let classes = classes.map(|demand| PendingDemand {
-            resources: demand.resources.clone(),
-            count: demand.target - demand.obtained(),
-            infeasible: demand.infeasible.is_some(),
-            reason: demand
-                .infeasible
-                .clone()
-                .unwrap_or_else(|| self.why_demand_waits(demand)),
-            example: demand.example.clone(),
+        let classes = classes.map(|demand| {
+            let (reason, infeasible) = self.explain_demand(demand);
+            PendingDemand {
+                resources: demand.resources.clone(),
+                count: demand.target - demand.obtained(),
+                infeasible,
+                reason,
+                example: demand.example.clone(),
+            }
         });
         let actors = self.placements.values().filter_map(|placement| {
             let Stage::Waiting { infeasible, .. } = &placement.stage else {
                 return None;
             };
-            let (resources, reason) = match infeasible {
-                Some(reason) => {
-                    let mut wanted = placement.spec.placement.clone();
-                    wanted
-                        .amounts
-                        .extend(placement.spec.resources.amounts.clone());
-                    (wanted, reason.clone())
-                }
-                None => {
-                    let wanted = placement.spec.resources.clone();
-                    let strategy = placement.spec.strategy.as_deref();
-                    let reason = self.why_waits(&wanted, strategy);
-                    (wanted, reason)
-                }
+            let spec = &placement.spec;
+            let resources = match infeasible {
+                Some(_) => spec.wanted(),
+                None => spec.resources.clone(),
             };
+            let (reason, infeasible) = self.explain_placement(spec, infeasible.as_deref());
             Some(PendingDemand {
                 resources,
                 count: 1,
-                infeasible: infeasible.is_some(),
+                infeasible,
                 reason,
-                example: placement.spec.class_name.clone(),
+                example: spec.class_name.clone(),
             })
         });
         classes.chain(actors).collect()

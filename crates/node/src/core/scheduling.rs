@@ -51,6 +51,7 @@ impl Node {
         }
         self.watch_memory(now);
         self.tell_changes(now);
+        self.expect_wants(now);
         if self.draining.is_some() {
             self.look_if_drained(now);
         }

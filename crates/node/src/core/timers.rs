@@ -37,6 +37,8 @@ pub enum Timer {
     Metrics(u64),
     /// Control hears what is free now.
     View,
+    /// The autoscaler hears what waits here.
+    Wants,
     /// The node of a watched process is waited for no longer.
     NodeUnheard(WorkerId),
     /// What still runs on a node that is to go has had its time.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::failure::DeathCause;
 use crate::ids::{ActorId, JobId, NodeId, WorkerId};
+use crate::messages::scaling::ScalingStatus;
 use crate::messages::session::JobDescription;
 use crate::resources::Resources;
 use crate::scheduling::BundleId;
@@ -108,6 +109,12 @@ pub struct NodeStatus {
     /// `tcp:host:port` by which other machines reach the node; empty where they cannot.
     #[prost(string, tag = "24")]
     pub node_endpoint: String,
+    /// What the provider that started the machine calls it; empty where none did.
+    #[prost(string, tag = "27")]
+    pub instance: String,
+    /// The node type of the autoscaler's configuration; empty where it has none.
+    #[prost(string, tag = "28")]
+    pub node_type: String,
     /// A [`NodeState`](crate::link::NodeState), filled in by control.
     #[prost(enumeration = "crate::link::NodeState", tag = "21")]
     pub state: i32,
@@ -226,6 +233,9 @@ pub struct StatusReply {
     pub version: String,
     #[prost(string, tag = "7")]
     pub cluster_address: String,
+    /// Absent without an autoscaler.
+    #[prost(message, optional, boxed, tag = "8")]
+    pub scaling: Option<Box<ScalingStatus>>,
 }
 
 /// Node to driver: what one worker wrote, as whole lines.

@@ -3,6 +3,7 @@
 use crate::frame::ProtocolError;
 use crate::ids::{JobId, NodeId, PlacementGroupId, WorkerId};
 use crate::link::{ControlSays, NodeNews};
+use crate::messages::scaling::NodeType;
 use crate::messages::session::JobDescription;
 use crate::messages::word::{AttemptWord, ClientWord, DriverWord, LifeEndWord, LifeWord};
 use crate::resources::Resources;
@@ -15,7 +16,7 @@ const CODE: u16 = 14;
 pub struct ControlSaid {
     #[prost(
         oneof = "ControlWord",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
     )]
     pub word: Option<ControlWord>,
 }
@@ -63,6 +64,15 @@ pub enum ControlWord {
     Report(u64),
     #[prost(message, tag = "20")]
     NodeUnknown(NodeId),
+    #[prost(message, tag = "21")]
+    NodeTypes(NodeTypes),
+}
+
+/// See [`ControlSays::NodeTypes`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NodeTypes {
+    #[prost(message, repeated, tag = "1")]
+    pub types: Vec<NodeType>,
 }
 
 /// See [`ControlSays::Nodes`].
@@ -88,6 +98,8 @@ pub struct Drain {
     pub reason: String,
     #[prost(uint64, tag = "2")]
     pub deadline_us: u64,
+    #[prost(bool, tag = "3")]
+    pub only_if_idle: bool,
 }
 
 /// See [`ControlSays::DriverAccepted`].
@@ -163,9 +175,14 @@ impl From<&ControlSays> for ControlSaid {
             ControlSays::Drain {
                 reason,
                 deadline_us,
+                only_if_idle,
             } => ControlWord::Drain(Drain {
                 reason: reason.clone(),
                 deadline_us: *deadline_us,
+                only_if_idle: *only_if_idle,
+            }),
+            ControlSays::NodeTypes(types) => ControlWord::NodeTypes(NodeTypes {
+                types: types.clone(),
             }),
             ControlSays::Fenced { reason } => ControlWord::Fenced(reason.clone()),
             ControlSays::Ends { reason } => ControlWord::Ends(reason.clone()),
@@ -258,10 +275,13 @@ impl TryFrom<ControlSaid> for ControlSays {
             ControlWord::Drain(Drain {
                 reason,
                 deadline_us,
+                only_if_idle,
             }) => Self::Drain {
                 reason,
                 deadline_us,
+                only_if_idle,
             },
+            ControlWord::NodeTypes(word) => Self::NodeTypes(word.types),
             ControlWord::Fenced(reason) => Self::Fenced { reason },
             ControlWord::Ends(reason) => Self::Ends { reason },
             ControlWord::Tell(word) => Self::Tell {

@@ -50,11 +50,16 @@ fn next(says: &ControlSays) -> Option<ControlSays> {
         ControlSays::GroupPlaced { .. } => ControlSays::Drain {
             reason: "it is idle".to_owned(),
             deadline_us: 6,
+            only_if_idle: true,
         },
         ControlSays::Drain { .. } => ControlSays::Fenced {
             reason: "silent".to_owned(),
         },
-        ControlSays::Fenced { .. } => ControlSays::Ends {
+        ControlSays::Fenced { .. } => ControlSays::NodeTypes(vec![NodeType {
+            name: "gpu".to_owned(),
+            ..NodeType::default()
+        }]),
+        ControlSays::NodeTypes(_) => ControlSays::Ends {
             reason: "it was asked to".to_owned(),
         },
         ControlSays::Ends { .. } => ControlSays::Tell {
@@ -118,7 +123,7 @@ fn every_word_arrives_as_it_was_said() -> Result<(), ProtocolError> {
         says = next(&said);
         count += 1;
     }
-    assert_eq!(count, 20);
+    assert_eq!(count, 21);
     Ok(())
 }
 

@@ -6,7 +6,8 @@
 //! groups: client and control), [`membership`] (daemons to each other), [`node_said`] and [`control_said`] (node and
 //! control), [`draining`] (client and control: nodes that are to go), [`cluster`] (queries,
 //! key-value, logs), [`inquiry`] and [`metrics`] (what processes know and count, asked through the node),
-//! [`transfer`] (objects from one node to another), [`moving`] (objects of a node that is to go).
+//! [`transfer`] (objects from one node to another), [`moving`] (objects of a node that is to go),
+//! [`scaling`] (control and the autoscaler).
 
 pub mod actor;
 pub mod cluster;
@@ -21,6 +22,7 @@ pub mod moving;
 pub mod node_said;
 pub mod object;
 pub mod placement;
+pub mod scaling;
 pub mod session;
 pub mod transfer;
 pub mod word;
@@ -185,6 +187,9 @@ messages! {
     137 => cluster::JobReply,
     138 => draining::DrainNode,
     139 => draining::NodeDrained,
+    140 => scaling::ScalingStatus,
+    141 => scaling::ScalingView,
+    142 => scaling::RequestResources,
 
     160 => inquiry::Inquiry,
     161 => inquiry::ReportRequest,

@@ -5,6 +5,7 @@ use crate::frame::ProtocolError;
 use crate::ids::{ActorId, NodeId, PlacementGroupId, WorkerId};
 use crate::link::NodeSays;
 use crate::messages::cluster::{NodeStatus, PendingDemand};
+use crate::messages::scaling::NodeWants;
 use crate::messages::word::{ClientWord, DriverWord, LifeEndWord, LifeWord};
 use crate::object::WorkerAddress;
 use crate::resources::Resources;
@@ -16,7 +17,7 @@ const CODE: u16 = 13;
 pub struct NodeSaid {
     #[prost(
         oneof = "NodeWord",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     pub word: Option<NodeWord>,
 }
@@ -54,6 +55,10 @@ pub enum NodeWord {
     Leaves(String),
     #[prost(message, tag = "15")]
     NodeWanted(NodeId),
+    #[prost(string, tag = "16")]
+    NotIdle(String),
+    #[prost(message, tag = "17")]
+    Wants(NodeWants),
 }
 
 /// See [`NodeSays::ProcessGone`].
@@ -189,6 +194,8 @@ impl From<&NodeSays> for NodeSaid {
                 left_behind: left_behind.clone(),
             }),
             NodeSays::Leaves { reason } => NodeWord::Leaves(reason.clone()),
+            NodeSays::NotIdle { reason } => NodeWord::NotIdle(reason.clone()),
+            NodeSays::Wants(wants) => NodeWord::Wants(wants.clone()),
             NodeSays::Available { available } => NodeWord::Available(available.clone()),
             NodeSays::GroupWanted { group } => NodeWord::GroupWanted(*group),
             NodeSays::NodeWanted { node } => NodeWord::NodeWanted(*node),
@@ -256,6 +263,8 @@ impl TryFrom<NodeSaid> for NodeSays {
             },
             NodeWord::Drained(Drained { left_behind }) => Self::Drained { left_behind },
             NodeWord::Leaves(reason) => Self::Leaves { reason },
+            NodeWord::NotIdle(reason) => Self::NotIdle { reason },
+            NodeWord::Wants(wants) => Self::Wants(wants),
             NodeWord::Available(available) => Self::Available { available },
             NodeWord::GroupWanted(group) => Self::GroupWanted { group },
             NodeWord::NodeWanted(node) => Self::NodeWanted { node },

@@ -94,7 +94,14 @@ fn next(says: &NodeSays) -> Option<NodeSays> {
                 ..PendingDemand::default()
             }],
         },
-        NodeSays::Reported { .. } => return None,
+        NodeSays::Reported { .. } => NodeSays::NotIdle {
+            reason: "2 leases".to_owned(),
+        },
+        NodeSays::NotIdle { .. } => NodeSays::Wants(NodeWants {
+            busy: "1 lease".to_owned(),
+            ..NodeWants::default()
+        }),
+        NodeSays::Wants(_) => return None,
     })
 }
 
@@ -112,7 +119,7 @@ fn every_word_arrives_as_it_was_said() -> Result<(), ProtocolError> {
         says = next(&said);
         count += 1;
     }
-    assert_eq!(count, 15);
+    assert_eq!(count, 17);
     Ok(())
 }
 

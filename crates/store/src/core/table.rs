@@ -315,6 +315,11 @@ impl ObjectTable {
         }
     }
 
+    /// Whether anything is here that is not merely a copy of what another node has.
+    pub fn has_originals(&self) -> bool {
+        self.entries.values().any(|entry| !entry.is_secondary)
+    }
+
     pub(super) fn drop_pins(&mut self, object: ObjectId, count: u32) {
         let Some(entry) = self.entries.get_mut(&object) else {
             return;

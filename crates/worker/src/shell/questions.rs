@@ -8,7 +8,9 @@ use whipray_proto::messages::actor::{GetNamedActor, ListNamedActors};
 use whipray_proto::messages::cluster::{
     FlushLogs, JobRequest, KeyValueReply, KeyValueRequest, KeyValueVerb, StatusReply, StatusRequest,
 };
+use whipray_proto::messages::scaling::RequestResources;
 use whipray_proto::messages::session::JobDescription;
+use whipray_proto::scheduling::BundleSpec;
 use whipray_proto::task::ActorSpec;
 use whipray_proto::{JobId, Message};
 
@@ -151,6 +153,11 @@ impl Runtime {
             }
             .into(),
         );
+    }
+
+    /// Has the autoscaler see to it that the cluster is large enough for these bundles.
+    pub fn request_resources(&self, bundles: Vec<BundleSpec>) {
+        self.to_node(RequestResources { bundles }.into());
     }
 
     /// The state of the cluster. Blocks.

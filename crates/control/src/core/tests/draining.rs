@@ -95,7 +95,7 @@ fn a_drained_node_gets_nothing_new_and_is_dead_when_it_is_empty() {
     let orders = cluster.stage.orders_of(1);
     assert!(
         matches!(&orders[..], [
-        ControlSays::Drain { reason, deadline_us: 0 },
+        ControlSays::Drain { reason, deadline_us: 0, only_if_idle: false },
         ControlSays::RecallActor { .. },
     ] if reason == "the spot market"),
         "{orders:?}"
@@ -138,7 +138,8 @@ fn what_still_runs_at_the_deadline_goes_on_elsewhere() {
     let orders = cluster.stage.orders_of(1);
     assert!(orders.contains(&ControlSays::Drain {
         reason: "the spot market".to_owned(),
-        deadline_us: 3_000_000
+        deadline_us: 3_000_000,
+        only_if_idle: false,
     }));
     cluster.stage.pass(Duration::from_secs(2), &[1, 2]);
     assert_eq!(

@@ -7,6 +7,7 @@ mod groups;
 mod jobs;
 mod key_values;
 mod membership;
+mod scaling;
 mod traffic;
 
 use std::time::Duration;

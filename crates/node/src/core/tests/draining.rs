@@ -11,6 +11,7 @@ fn drain(cluster: &mut Cluster, node: usize, deadline_us: u64) {
     cluster.nodes[node].control(ControlSays::Drain {
         reason: "the machine is needed elsewhere".to_owned(),
         deadline_us,
+        only_if_idle: false,
     });
     cluster.set_state(node, NodeState::Draining);
     cluster.run();

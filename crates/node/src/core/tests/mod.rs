@@ -17,6 +17,7 @@ mod leases;
 mod memory;
 mod moving;
 mod pulling;
+mod wants;
 mod workers;
 
 use std::collections::BTreeMap;

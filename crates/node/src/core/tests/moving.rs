@@ -91,6 +91,7 @@ impl Moving {
         self.cluster.nodes[node].control(ControlSays::Drain {
             reason: "it is needed elsewhere".to_owned(),
             deadline_us: seconds * SECOND,
+            only_if_idle: false,
         });
         self.cluster.set_state(node, NodeState::Draining);
     }
@@ -328,6 +329,7 @@ fn nothing_moves_to_a_node_that_is_to_go_itself() {
     moving.cluster.nodes[0].control(ControlSays::Drain {
         reason: String::new(),
         deadline_us: 0,
+        only_if_idle: false,
     });
     moving.drain(1, 60);
     moving.run();
