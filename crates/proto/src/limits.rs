@@ -266,8 +266,8 @@ pub const PEER_SILENCE: Duration = Duration::from_secs(30);
 pub const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 
 /// How long control waits beyond the deadline of a node that is to go for its own word on what it
-/// leaves behind.
-pub const DRAIN_LAST_WORD: Duration = Duration::from_secs(1);
+/// leaves behind. Longer than [`NODE_SUSPECT`]: one that cannot be heard is found silent before.
+pub const DRAIN_LAST_WORD: Duration = Duration::from_secs(4);
 
 /// Objects that a node which is to go has others take at the same time; more wait.
 pub const MOVES_AT_ONCE: usize = 16;

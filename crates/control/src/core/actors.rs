@@ -433,6 +433,12 @@ impl Control {
         incarnation: u32,
         cause: DeathCause,
     ) {
+        // A node that is to go ends what still runs at last, and goes: then they begin elsewhere, which
+        // costs no restart.
+        let member = self.nodes.get(&from);
+        if cause.kind() == DeathKind::NodeDied && member.is_some_and(|it| it.drain.is_some()) {
+            return;
+        }
         if let Some(entry) = self.actors.get(&actor)
             && entry.incarnation == incarnation
             && entry.node == Some(from)

@@ -138,11 +138,12 @@ impl Control {
         self.node_lost(node, &what, drain.end());
     }
 
-    /// Gives up the nodes whose time to drain is over, and that have not said so themselves.
+    /// Gives up the nodes whose time to drain is over, and that have not said so themselves. One that is
+    /// silent may not know of it, and go on: how long it is silent decides.
     pub(super) fn end_drains(&mut self) {
         let late = |member: &super::membership::Member| {
             let end = member.drain.as_ref().and_then(Drain::end_us);
-            !member.is_dead() && end.is_some_and(|end| end <= self.now_us)
+            member.is_heard() && end.is_some_and(|end| end <= self.now_us)
         };
         let late = self.nodes.iter().filter(|(_, member)| late(member));
         let late: Vec<NodeId> = late.map(|(node, _)| *node).collect();
@@ -153,8 +154,8 @@ impl Control {
 
     /// When the time of the first node is over.
     pub(super) fn next_drain_us(&self) -> Option<u64> {
-        let alive = self.nodes.values().filter(|member| !member.is_dead());
-        alive
+        let heard = self.nodes.values().filter(|member| member.is_heard());
+        heard
             .filter_map(|member| member.drain.as_ref()?.end_us())
             .min()
     }

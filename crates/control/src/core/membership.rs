@@ -54,6 +54,11 @@ impl Member {
         self.death.is_some()
     }
 
+    /// Whether it is there, and not silent.
+    pub fn is_heard(&self) -> bool {
+        !self.is_dead() && !self.is_suspect
+    }
+
     /// Whether it may get something new.
     pub fn is_usable(&self) -> bool {
         self.state() == NodeState::Alive

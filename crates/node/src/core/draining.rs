@@ -13,6 +13,8 @@ use super::{Effect, Node};
 #[derive(Clone, Copy, Debug)]
 pub struct Draining {
     deadline: Micros,
+    /// What still ran at the deadline is being ended.
+    is_ending: bool,
     is_told: bool,
     /// Until when workers that were asked to leave may take, since they may own something; where they
     /// stay, the node does.
@@ -50,6 +52,7 @@ impl Node {
         let idle_until = only_if_idle.then(|| now + micros(limits::IDLE_LEAVE));
         self.draining = Some(Draining {
             deadline,
+            is_ending: false,
             is_told,
             idle_until,
         });
@@ -135,10 +138,17 @@ impl Node {
                 return self.schedule(now);
             }
         }
-        let is_through = || !self.has_work() && !self.has_moves();
-        let is_over =
-            |draining: &Draining| !draining.is_told && (now >= draining.deadline || is_through());
-        if !self.draining.as_ref().is_some_and(is_over) {
+        let Some(draining) = self.draining.filter(|draining| !draining.is_told) else {
+            return;
+        };
+        let is_late = now >= draining.deadline;
+        if self.has_work() {
+            if is_late && !draining.is_ending {
+                self.end_work();
+            }
+            return;
+        }
+        if !is_late && self.has_moves() {
             return;
         }
         let left_behind = self.left_behind();
@@ -151,14 +161,27 @@ impl Node {
         }
     }
 
+    /// The time of this node is over, and something still runs here: it ends before control hears so,
+    /// since that begins it elsewhere at once.
+    fn end_work(&mut self) {
+        if let Some(draining) = &mut self.draining {
+            draining.is_ending = true;
+        }
+        self.end_workers("its node was drained, and had its time");
+    }
+
+    fn end_workers(&mut self, reason: &str) {
+        let workers: Vec<WorkerId> = self.pool.iter().map(|(worker, _)| worker).collect();
+        for worker in workers {
+            self.end_worker(worker, DeathCause::new(DeathKind::NodeDied, reason));
+        }
+    }
+
     /// The cluster has given this node up: nothing that it has counts any more.
     pub(super) fn fence(&mut self, reason: String) {
         tracing::error!(reason, "the cluster has given this node up");
         self.is_fenced = true;
-        let workers: Vec<WorkerId> = self.pool.iter().map(|(worker, _)| worker).collect();
-        for worker in workers {
-            self.end_worker(worker, DeathCause::new(DeathKind::NodeDied, reason.clone()));
-        }
+        self.end_workers(&reason);
         self.effects.push(Effect::Fence { reason });
     }
 }

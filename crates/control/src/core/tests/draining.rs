@@ -146,11 +146,33 @@ fn what_still_runs_at_the_deadline_goes_on_elsewhere() {
         cluster.stage.control.nodes[&node(1)].state(),
         NodeState::Draining
     );
-    // It has a moment more for its own word on what it leaves behind.
+    // It ends what still runs before it says so, and until then nothing begins elsewhere.
     cluster.stage.pass(Duration::from_secs(2), &[1, 2]);
+    let ended = NodeSays::ActorEnded {
+        actor,
+        incarnation: 0,
+        cause: Box::new(DeathCause::new(DeathKind::NodeDied, "its node was drained")),
+    };
+    cluster.stage.on_node_from(node(1), ended);
+    assert_eq!(cluster.placed_at(2), []);
+    // It has a moment for that, and for its own word on what it leaves behind.
+    cluster.stage.pass(Duration::from_secs(4), &[1, 2]);
     assert_eq!(cluster.placed_at(2), [actor]);
     let restarts = cluster.stage.control.actors[&actor].update().restarts_left;
     assert_eq!(restarts, 1, "it did not count");
+}
+
+/// It may not know that it is to go, and have actors that live.
+#[test]
+fn a_silent_node_is_not_given_up_because_its_time_to_drain_is_over() {
+    let mut cluster = Cluster::new();
+    let actor = cluster.create(1);
+    cluster.start(1, actor);
+    assert!(cluster.drain(1, DrainReason::Preemption, 3000).is_accepted);
+    cluster.stage.pass(Duration::from_secs(15), &[2]);
+    assert_eq!(cluster.placed_at(2), []);
+    cluster.stage.pass(Duration::from_secs(10), &[2]);
+    assert_eq!(cluster.placed_at(2), [actor]);
 }
 
 #[test]
