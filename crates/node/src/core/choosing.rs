@@ -45,8 +45,11 @@ impl Demand {
 impl Node {
     /// Whether a demand is, by what it says, served here rather than on another node, as things are.
     pub(super) fn is_for_here(&self, demand: &Demand) -> bool {
-        if demand.is_of_node || self.neighbours.open().is_empty() {
+        if demand.is_of_node {
             return true;
+        }
+        if self.neighbours.open().is_empty() {
+            return demand.serves_here;
         }
         match demand.strategy.as_deref() {
             None => self.choose_near(demand).is_none(),

@@ -151,6 +151,30 @@ fn a_task_that_insists_on_a_node_fails_when_that_is_dead_and_not_before() {
     assert!(cluster.nodes[0].node.demands.is_empty());
 }
 
+/// With the last other node gone, its tasks were served here before they were judged.
+#[test]
+fn a_task_that_insists_on_the_only_other_node_never_runs_here() {
+    let mut cluster = Cluster::new(&[cpus(2.0), cpus(1.0)]);
+    let (driver, job) = cluster.driver(0);
+    let (other, other_job) = cluster.driver(1);
+    cluster.nodes[1].target(other, 1, other_job, 2);
+    cluster.run();
+    assert_eq!(cluster.leased(0), 1, "that comes back when its node dies");
+    // An idle worker of the job is there for whoever may have it.
+    cluster.nodes[0].target(driver, 2, job, 1);
+    cluster.run();
+    let lease = cluster.nodes[0].granted(driver)[0].lease;
+    cluster.nodes[0].target(driver, 2, job, 0);
+    cluster.nodes[0].give_back(driver, lease);
+    cluster.nodes[0].want(driver, 1, at(id(1), job), 1);
+    cluster.run();
+    cluster.set_state(1, NodeState::Dead);
+    let received = cluster.nodes[0].received(driver);
+    let names: Vec<&str> = received.iter().map(Message::name).collect();
+    assert!(names.contains(&"LeaseRefused"), "{names:?}");
+    assert!(!names.contains(&"LeaseGranted"), "{names:?}");
+}
+
 #[test]
 fn control_is_asked_for_a_node_of_which_nobody_has_told_yet() {
     let mut cluster = Cluster::new(&[cpus(2.0), cpus(1.0)]);
