@@ -55,10 +55,12 @@ pub fn generate_cluster(seed: u64) -> Scenario {
         }
     }
     if random.percent(40) {
+        // Who insists on a node waits for it as long as it is there, maybe for ever.
+        let may_last = !has_bound_actors(&scenario);
         for _ in 0..random.between(1, 2) {
             let within = match random.below(4) {
                 0 => random.between(1, 2_000_000),
-                1 => 0,
+                1 if may_last => 0,
                 _ => random.between(5, 60) * SECOND,
             };
             let machine = pick(&mut random);
@@ -67,6 +69,15 @@ pub fn generate_cluster(seed: u64) -> Scenario {
         }
     }
     scenario
+}
+
+fn has_bound_actors(scenario: &Scenario) -> bool {
+    let is_bound = |step: &Step| match step {
+        Step::CreateActor { options, .. } => matches!(options.placement, Placement::On(_)),
+        _ => false,
+    };
+    let mut steps = scenario.plans.iter().flat_map(|plan| &plan.steps);
+    steps.any(is_bound)
 }
 
 /// Values for which it matters where they lie.

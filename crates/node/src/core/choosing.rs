@@ -45,7 +45,7 @@ impl Demand {
 impl Node {
     /// Whether a demand is, by what it says, served here rather than on another node, as things are.
     pub(super) fn is_for_here(&self, demand: &Demand) -> bool {
-        if demand.is_of_node {
+        if demand.is_of_node || demand.insists_on(self.config.node) {
             return true;
         }
         if self.neighbours.open().is_empty() {

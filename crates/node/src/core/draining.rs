@@ -4,7 +4,7 @@
 use whipray_proto::link::NodeSays;
 use whipray_proto::{DeathCause, DeathKind, WorkerId, limits};
 
-use super::leases::Waiter;
+use super::leases::{Demand, Waiter};
 use super::placement::Stage;
 use super::timers::{Micros, Timer, micros};
 use super::{Effect, Node};
@@ -90,6 +90,17 @@ impl Node {
     /// Whether this node is to go.
     pub fn is_draining(&self) -> bool {
         self.draining.is_some()
+    }
+
+    /// What may begin here. On a node that is to go nothing, but for tasks of processes of its own that
+    /// insist on it: what runs here may wait for them, and nobody else can ever serve them.
+    pub(super) fn may_begin(&self) -> impl Fn(Option<&Demand>) -> bool + use<> {
+        let (node, draining) = (self.config.node, self.draining);
+        move |demand| match draining {
+            None => true,
+            Some(draining) if draining.is_ending => false,
+            Some(_) => demand.is_some_and(|it| !it.is_of_node && it.insists_on(node)),
+        }
     }
 
     /// Whether something runs here that may make objects yet.

@@ -116,6 +116,13 @@ impl Demand {
         self.target.saturating_sub(self.obtained() + self.asked())
     }
 
+    /// Whether no other node but this one will do.
+    pub fn insists_on(&self, node: NodeId) -> bool {
+        let strategy = self.strategy.as_deref();
+        let affinity = strategy.and_then(|strategy| strategy.affinity.as_ref());
+        affinity.is_some_and(|affinity| affinity.node == node && !affinity.is_soft)
+    }
+
     /// Whether more is wanted than there is, here and elsewhere, and than others were asked for.
     pub fn is_hungry(&self) -> bool {
         self.missing() > 0 && self.infeasible.is_none()

@@ -104,9 +104,7 @@ impl Node {
 
     /// Takes the resources of the first in the line whose request fits.
     fn reserve_next(&mut self) -> Option<Reservation> {
-        if self.draining.is_some() {
-            return None;
-        }
+        let may_begin = self.may_begin();
         let may_await = self.awaiting.len() < self.lease_starts();
         for waiter in self.waiting.iter() {
             let (resources, job, environment, strategy) = match waiter {
@@ -119,7 +117,7 @@ impl Node {
                     if !may_await && !self.pool.has_idle(demand.job, &demand.environment) {
                         continue;
                     }
-                    if !self.is_for_here(demand) {
+                    if !self.is_for_here(demand) || !may_begin(Some(demand)) {
                         continue;
                     }
                     (
@@ -133,6 +131,9 @@ impl Node {
                     let Some(placement) = self.placements.get(&actor) else {
                         continue;
                     };
+                    if !may_begin(None) {
+                        continue;
+                    }
                     (
                         &placement.spec.resources,
                         placement.spec.job,

@@ -41,6 +41,11 @@ impl Node {
                 refused.push(answer(&wanted, TakeOutcome::Leaves, String::new()));
                 continue;
             }
+            // Also where its owner never answers: the copy goes with it.
+            if !self.will_hear_of_end(wanted.owner, wanted.owner_node, now) {
+                refused.push(answer(&wanted, TakeOutcome::NotKept, String::new()));
+                continue;
+            }
             let request = self.takes.next;
             self.takes.next += 1;
             let take = Take {

@@ -17,7 +17,7 @@ fn with(job: JobId, strategy: SchedulingStrategy) -> SchedulingClass {
     }
 }
 
-fn at(node: NodeId, job: JobId) -> SchedulingClass {
+pub fn at(node: NodeId, job: JobId) -> SchedulingClass {
     let affinity = NodeAffinity {
         node,
         ..NodeAffinity::default()

@@ -5,6 +5,7 @@ use whipray_proto::messages::cluster::LogLines;
 use whipray_proto::{ActorSpec, limits};
 
 use super::cluster::{Cluster, id};
+use super::cluster_strategies::at;
 use super::*;
 
 fn drain(cluster: &mut Cluster, node: usize, deadline_us: u64) {
@@ -59,6 +60,30 @@ fn what_is_asked_for_on_a_node_that_is_to_go_is_asked_for_elsewhere() {
     assert_eq!(granted.len(), 1);
     assert_eq!(granted[0].worker.node, id(2));
     assert!(is_drained(&mut cluster, 1));
+}
+
+/// What runs here may wait for it, and no other node can ever serve it.
+#[test]
+fn what_insists_on_its_own_node_is_served_there_until_the_deadline() {
+    let mut cluster = Cluster::new(&[cpus(2.0), cpus(2.0)]);
+    let (driver, job) = cluster.driver(0);
+    let (other, other_job) = cluster.driver(1);
+    cluster.nodes[0].target(driver, 1, job, 1);
+    cluster.run();
+    let first = cluster.nodes[0].granted(driver).remove(0);
+    drain(&mut cluster, 0, 10 * SECOND);
+    cluster.nodes[0].want(driver, 2, at(id(0), job), 1);
+    cluster.nodes[1].want(other, 2, at(id(0), other_job), 1);
+    cluster.run();
+    let second = cluster.nodes[0].granted(driver).remove(0);
+    assert_eq!(second.worker.node, id(0));
+    assert!(cluster.nodes[1].granted(other).is_empty());
+    cluster.nodes[0].want(driver, 2, at(id(0), job), 0);
+    for lease in [first.lease, second.lease] {
+        assert!(!is_drained(&mut cluster, 0));
+        cluster.nodes[0].give_back(driver, lease);
+    }
+    assert!(is_drained(&mut cluster, 0));
 }
 
 #[test]

@@ -406,6 +406,23 @@ fn an_owner_that_ends_meanwhile_needs_nothing() {
     assert_eq!(moving.cluster.nodes[0].node.objects.usage().objects, 0);
 }
 
+/// The owner was cut off: who had fetched its object never heard of it again, and kept the copy.
+#[test]
+fn a_copy_goes_with_an_owner_that_never_answered() {
+    let mut moving = Moving::new(3);
+    moving.make(1, SIZE_BYTES);
+    moving.keeps = None;
+    moving.cluster.set_state(0, NodeState::Suspect);
+    moving.drain(1, 60);
+    moving.run();
+    let objects = |moving: &Moving| moving.cluster.nodes[2].node.objects.usage().objects;
+    assert_eq!(objects(&moving), 1);
+    moving.wait(11 * SECOND);
+    moving.cluster.set_state(0, NodeState::Dead);
+    moving.run();
+    assert_eq!(objects(&moving), 0);
+}
+
 #[test]
 fn an_owner_that_does_not_answer_holds_up_its_own_objects_alone() {
     let mut moving = Moving::new(3);
