@@ -25,6 +25,11 @@ impl Core {
         let Some(ended) = self.execution.finish(&task, now) else {
             return;
         };
+        // With its node the process is of the past: its caller hears of that, and what a task makes of
+        // it, an exception as a rule, is none of its results.
+        if self.is_over {
+            return;
+        }
         let caller = ended.caller;
         if ended.is_refused && outcome != TaskOutcome::Cancelled {
             outcome = TaskOutcome::Cancelled;

@@ -409,6 +409,9 @@ impl Core {
     /// An item on its way to its owner: for the references inside it the owner is registered before
     /// we let go of ours.
     pub fn send_item(&mut self, to: &WorkerAddress, mut item: StreamItem, contained: &[ObjectId]) {
+        if self.is_over {
+            return;
+        }
         let references: Option<References> = self.references(contained);
         if let Some(references) = &references {
             self.objects

@@ -453,6 +453,36 @@ fn the_loss_of_the_node_fails_what_is_pending() {
     assert!(failure_message(&result).contains("node daemon"));
 }
 
+/// A task that waited when its node was lost raised, and its caller on another node took that for the
+/// result of the task.
+#[test]
+fn a_task_has_no_result_after_the_loss_of_its_node() {
+    let mut executor = TestOwner::new("executor");
+    let caller = far_address("caller", 2);
+    let spec = whipray_proto::TaskSpec {
+        task: TaskId::of(1, ActorId::none_of(JobId::from_number(1))),
+        num_returns: 1,
+        ..whipray_proto::TaskSpec::default()
+    };
+    let task = spec.task;
+    let push = whipray_proto::messages::execution::PushTask {
+        spec,
+        ..Default::default()
+    };
+    executor.peer(&caller, push);
+    executor.core.execution.start(0);
+    executor.effects();
+    executor.core.on_node_gone();
+    let raised = vec![(value("the node is gone"), Default::default())];
+    executor
+        .core
+        .finish_execution(task, TaskOutcome::Raised, raised, Vec::new(), 0);
+    let effects = executor.effects();
+    let is_told = |effect: &Effect| matches!(effect, Effect::ToPeer(..));
+    assert!(!effects.iter().any(is_told), "{effects:?}");
+    assert!(executor.core.execution.is_empty());
+}
+
 #[test]
 fn what_is_called_after_the_loss_of_the_node_fails_and_reaches_nobody() {
     let mut owner = TestOwner::new("owner");
