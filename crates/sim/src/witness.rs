@@ -139,6 +139,8 @@ pub struct Witness {
     pub objects_moved: u64,
     /// Daemons that control has given up.
     pub dead_daemons: BTreeSet<usize>,
+    /// Daemons that are to go by a deadline, at which they end what still runs there.
+    pub bound_to_go: BTreeSet<usize>,
     /// Processes whose connection to the node has ended.
     pub cut_off: BTreeSet<usize>,
     pub has_crashes: bool,
@@ -464,7 +466,10 @@ impl Witness {
             FailureKind::NodeDied => {
                 let has_met = |task: &TaskRecord| {
                     let daemons = task.pushed_to.iter().map(|process| &self.homes[*process]);
-                    daemons.into_iter().any(|it| self.dead_daemons.contains(it))
+                    let is_over = |it: &usize| {
+                        self.dead_daemons.contains(it) || self.bound_to_go.contains(it)
+                    };
+                    daemons.into_iter().any(is_over)
                 };
                 let owner = self.object_owners.get(&object);
                 let is_told = owner.is_some_and(|owner| self.cut_off.contains(owner));

@@ -96,6 +96,9 @@ impl World {
     fn drain(&mut self, daemon: usize, within: Micros) {
         let node = self.daemons[daemon].id;
         self.daemons[0].ask_to_drain(node, within.div_ceil(1000), &mut self.around);
+        if within > 0 {
+            self.around.witness.bound_to_go.insert(daemon);
+        }
         if within > 0 && self.around.scenario.has_only_drains() {
             let at = within + DRAIN_SLACK;
             self.around.after(at, Event::DrainOver { daemon });
