@@ -56,7 +56,7 @@ pub fn generate_cluster(seed: u64) -> Scenario {
     }
     if random.percent(40) {
         // Who insists on a node waits for it as long as it is there, maybe for ever.
-        let may_last = !has_bound_actors(&scenario);
+        let may_last = !has_bound(&scenario);
         for _ in 0..random.between(1, 2) {
             let within = match random.below(4) {
                 0 => random.between(1, 2_000_000),
@@ -71,9 +71,10 @@ pub fn generate_cluster(seed: u64) -> Scenario {
     scenario
 }
 
-fn has_bound_actors(scenario: &Scenario) -> bool {
+fn has_bound(scenario: &Scenario) -> bool {
     let is_bound = |step: &Step| match step {
         Step::CreateActor { options, .. } => matches!(options.placement, Placement::On(_)),
+        Step::Submit { options, .. } => matches!(options.placement, Placement::On(_)),
         _ => false,
     };
     let mut steps = scenario.plans.iter().flat_map(|plan| &plan.steps);

@@ -1,7 +1,7 @@
 //! Whether a demand can ever be served, by this node or another one.
 
 use whipray_proto::failure::{Failure, FailureKind};
-use whipray_proto::link::NodeSays;
+use whipray_proto::link::{NodeSays, NodeState};
 use whipray_proto::scheduling::SchedulingStrategy;
 use whipray_proto::{NodeId, PlacementGroupId, Resources};
 use whipray_sched::policy::{Decision, NodeView, decide};
@@ -226,6 +226,9 @@ impl Node {
             }
             return here();
         }
+        if let Some(reason) = self.why_not_there(strategy) {
+            return reason;
+        }
         match self.decide_for(demand) {
             Decision::Wait(node, reason) if node == self.config.node => {
                 format!("{reason}, and no other node has it free")
@@ -236,5 +239,17 @@ impl Node {
             }
             _ => here(),
         }
+    }
+
+    /// Why the only node that will do takes nothing, whatever is free there.
+    fn why_not_there(&self, strategy: Option<&SchedulingStrategy>) -> Option<String> {
+        let affinity = strategy?.affinity.as_ref().filter(|it| !it.is_soft)?;
+        let node = affinity.node;
+        let reason = match self.neighbours.state_of(node)? {
+            NodeState::Alive | NodeState::Dead => return None,
+            NodeState::Suspect => "has not been heard of for a moment",
+            NodeState::Draining => "is to go, and takes nothing new",
+        };
+        Some(format!("waits for node {node}, which {reason}"))
     }
 }

@@ -59,14 +59,17 @@ impl Neighbours {
 
     /// Whether it is there, and gets something new.
     pub fn is_open(&self, node: NodeId) -> bool {
-        let neighbour = self.nodes.get(&node);
-        neighbour.is_some_and(|neighbour| neighbour.state == NodeState::Alive)
+        self.state_of(node) == Some(NodeState::Alive)
+    }
+
+    /// Where another node stands, as far as has been told.
+    pub fn state_of(&self, node: NodeId) -> Option<NodeState> {
+        Some(self.nodes.get(&node)?.state)
     }
 
     /// Whether it has been silent for a moment.
     pub fn is_suspect(&self, node: NodeId) -> bool {
-        let neighbour = self.nodes.get(&node);
-        neighbour.is_some_and(|neighbour| neighbour.state == NodeState::Suspect)
+        self.state_of(node) == Some(NodeState::Suspect)
     }
 
     pub fn is_known(&self, node: NodeId) -> bool {

@@ -144,6 +144,15 @@ fn a_task_that_insists_on_a_node_fails_when_that_is_dead_and_not_before() {
     cluster.nodes[0].want(driver, 1, at(id(1), job), 1);
     cluster.run();
     assert_eq!(cluster.nodes[0].received(driver), []);
+    for (state, word) in [
+        (NodeState::Suspect, "not been heard"),
+        (NodeState::Draining, "to go"),
+    ] {
+        cluster.set_state(1, state);
+        let demand = cluster.nodes[0].node.demands.values().next().unwrap();
+        let reason = cluster.nodes[0].node.why_demand_waits(demand);
+        assert!(reason.contains(word), "{reason}");
+    }
     cluster.set_state(1, NodeState::Dead);
     let received = cluster.nodes[0].received(driver);
     let is_refused = |it: &Message| matches!(it, Message::LeaseRefused(it) if it.class == 1);
