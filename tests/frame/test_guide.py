@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
+from typing import List, Optional
 
 import pytest
 
@@ -19,13 +19,14 @@ def blocks(page: str) -> List[str]:
     return BLOCK.findall((GUIDE / page).read_text())
 
 
-def output_of(program: str, folder: Path) -> List[str]:
+def output_of(program: str, folder: Path, address: Optional[str] = "local") -> List[str]:
     """The lines that the program prints, run from a file as a user would."""
     file = folder / "program.py"
     file.write_text(program)
+    named = {} if address is None else {"RAY_ADDRESS": address}
     done = subprocess.run(
         [sys.executable, str(file)],
-        env={**os.environ, "RAY_ADDRESS": "local"},
+        env={**os.environ, **named},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -48,6 +49,12 @@ def test_the_blocks_of_a_page_are_one_program(page: str, tmp_path: Path) -> None
 
 
 def test_a_cluster_of_several_nodes_in_one_program(tmp_path: Path) -> None:
-    (program,) = [block for block in blocks("cluster.md") if "cluster_utils" in block]
+    (program,) = [block for block in blocks("cluster.md") if "import Cluster\n" in block]
     assert EXPECTED.findall(program) == ["True"]
     assert output_of(program, tmp_path) == ["True"]
+
+
+def test_nodes_that_come_and_go(tmp_path: Path) -> None:
+    (program,) = [block for block in blocks("cluster.md") if "AutoscalingCluster" in block]
+    (line,) = output_of(program, tmp_path, address=None)
+    assert re.fullmatch("[0-9a-f]{56}", line)
