@@ -10,7 +10,18 @@ const BOUNDS: HttpBounds = HttpBounds {
     request_bytes: 2048,
 };
 
+/// A visitor that has its answer may hold its place for a moment yet, and a machine may be busy.
+const PATIENT: HttpBounds = HttpBounds {
+    visitors: 100,
+    exchange: Duration::from_secs(20),
+    ..BOUNDS
+};
+
 fn open() -> HttpDoor {
+    open_for(BOUNDS)
+}
+
+fn open_for(bounds: HttpBounds) -> HttpDoor {
     let listener = HttpListener::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
     let pages = |path: &str| match path {
         "/page" => HttpAnswer::Page {
@@ -25,7 +36,7 @@ fn open() -> HttpDoor {
         "/defect" => panic!("a defect of the page"),
         _ => HttpAnswer::NotFound,
     };
-    listener.serve(BOUNDS, pages).unwrap()
+    listener.serve(bounds, pages).unwrap()
 }
 
 fn come(door: &HttpDoor) -> TcpStream {
@@ -63,7 +74,7 @@ fn page_comes(door: &HttpDoor) -> bool {
 
 #[test]
 fn a_page_is_read() {
-    let door = open();
+    let door = open_for(PATIENT);
     let said = ask(&door, b"GET /page?x=1 HTTP/1.1\r\nHost: here\r\n\r\n");
     assert_eq!(
         said,
@@ -76,7 +87,7 @@ fn a_page_is_read() {
 
 #[test]
 fn what_is_no_request_for_a_page_gets_its_status() {
-    let door = open();
+    let door = open_for(PATIENT);
     let long = [b"GET /page HTTP/1.1\r\nX: ", &[b'y'; 4096][..]].concat();
     let crowded = [
         b"GET /page HTTP/1.1\r\n",
