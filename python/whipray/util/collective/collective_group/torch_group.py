@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -54,9 +55,9 @@ class TorchGroup(BaseGroup):
             group_name, rank, world_size, wait, OPERATION_TIMEOUT, self._connect
         )
 
+    @abstractmethod
     def _connect(self, store: ClusterStore) -> Any:
         """The process group, when all have read from the store what they need."""
-        raise NotImplementedError
 
     @contextmanager
     def _result(self, value: Any) -> Iterator[torch.Tensor]:
