@@ -45,7 +45,7 @@ impl Scaler {
         }
         protected.extend(packing.used());
         let added = additions.added;
-        self.launch(&added);
+        self.launch(&added, now);
         protected
     }
 
@@ -112,7 +112,7 @@ impl Scaler {
     }
 
     /// Launches what was added, as far as that may be done at once.
-    fn launch(&mut self, added: &[(usize, bool)]) {
+    fn launch(&mut self, added: &[(usize, bool)], now: Micros) {
         let types = self.config.types.len();
         let mut starting: u32 = (0..types).map(|kind| self.fleet.starting(kind)).sum();
         for kind in 0..types {
@@ -127,7 +127,7 @@ impl Scaler {
                     return;
                 }
                 starting += 1;
-                let launch = self.fleet.request(kind);
+                let launch = self.fleet.request(kind, now);
                 let node_type = kind;
                 self.effects.push(Effect::Launch { node_type, launch });
             }

@@ -28,6 +28,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
+/// A launch of which no instance is known yet.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    kind: usize,
+    since: Micros,
+}
+
 /// One instance.
 #[derive(Clone, Debug)]
 struct Tracked {
@@ -63,7 +70,7 @@ pub struct Listed {
 #[derive(Debug)]
 pub struct Fleet {
     last_launch: u64,
-    requested: BTreeMap<u64, usize>,
+    requested: BTreeMap<u64, Request>,
     instances: BTreeMap<InstanceId, Tracked>,
     pauses: Vec<Pause>,
 }
@@ -79,9 +86,10 @@ impl Fleet {
     }
 
     /// A new launch's number.
-    pub fn request(&mut self, kind: usize) -> u64 {
+    pub fn request(&mut self, kind: usize, now: Micros) -> u64 {
         self.last_launch += 1;
-        self.requested.insert(self.last_launch, kind);
+        let request = Request { kind, since: now };
+        self.requested.insert(self.last_launch, request);
         self.last_launch
     }
 
@@ -98,7 +106,7 @@ impl Fleet {
                 self.instances.remove(&id);
                 Some(kind)
             }
-            None => self.requested.remove(&launch),
+            None => self.requested.remove(&launch).map(|request| request.kind),
         }
     }
 
@@ -192,6 +200,14 @@ impl Fleet {
         late
     }
 
+    /// The types of launches that nothing was heard of for longer than this; nobody waits for them
+    /// from now on. An instance that comes of one after all is one like any other.
+    pub fn take_unheard(&mut self, wait: Micros, now: Micros) -> Vec<usize> {
+        let is_late = |_: &u64, request: &mut Request| now >= request.since.saturating_add(wait);
+        let late = self.requested.extract_if(.., is_late);
+        late.map(|(_, request)| request.kind).collect()
+    }
+
     /// Instances whose node was lost, and did not come back; they are leaving from now on.
     pub fn take_lost(&mut self, now: Micros) -> Vec<InstanceId> {
         let mut lost = Vec::new();
@@ -232,7 +248,7 @@ impl Fleet {
 
     /// All of a type that take room, in whatever state.
     pub fn count(&self, kind: usize) -> u32 {
-        let requested = self.requested.values().filter(|it| **it == kind).count();
+        let requested = self.requested.values().filter(|it| it.kind == kind).count();
         let instances = self.instances.values().filter(|it| it.kind == kind);
         (requested + instances.count()) as u32
     }
@@ -244,7 +260,7 @@ impl Fleet {
 
     /// Those of a type whose node is to come.
     pub fn starting(&self, kind: usize) -> u32 {
-        let requested = self.requested.values().filter(|it| **it == kind).count();
+        let requested = self.requested.values().filter(|it| it.kind == kind).count();
         let starts = |it: &&Tracked| it.kind == kind && !it.has_joined && !it.is_leaving;
         (requested + self.instances.values().filter(starts).count()) as u32
     }

@@ -128,6 +128,10 @@ impl Scaler {
             self.note_failure(kind, reason, now);
         }
         self.terminate(listed.leftovers);
+        // A node may have joined before its instance was listed.
+        if let Some(view) = &self.view {
+            self.fleet.on_view(view, now);
+        }
         self.decide(now);
     }
 
@@ -163,6 +167,11 @@ impl Scaler {
                 format!("its instance {instance} did not join the cluster within {seconds} s");
             self.note_failure(kind, reason, now);
             self.terminate(vec![instance]);
+        }
+        for kind in self.fleet.take_unheard(wait, now) {
+            let seconds = self.start_wait.as_secs();
+            let reason = format!("its provider did not say what became of it within {seconds} s");
+            self.note_failure(kind, reason, now);
         }
         let lost = self.fleet.take_lost(now);
         self.terminate(lost);

@@ -39,7 +39,8 @@ pub struct LaunchFailure {
 
 /// Starts and ends instances, whose daemons join the cluster with the id of their instance.
 pub trait Provider: Send {
-    /// Begins to start an instance. From then on it is listed, or the launch has failed.
+    /// Begins to start an instance, which is listed at least once, or the launch has failed: also
+    /// where the instance ends before anybody has asked for the list.
     fn launch(&mut self, launch: Launch);
 
     /// Begins to end an instance; one that is not there is no error. It is listed until it is gone.

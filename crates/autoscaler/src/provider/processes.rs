@@ -49,6 +49,8 @@ struct Process {
     lifeline: Option<PipeWriter>,
     /// When it is killed.
     killed_at: Option<Instant>,
+    /// Whether anybody was told of it.
+    is_listed: bool,
 }
 
 /// Starts daemons on this machine.
@@ -98,6 +100,7 @@ impl Processes {
             said: Vec::new(),
             lifeline: Some(lifeline),
             killed_at: None,
+            is_listed: false,
         })
     }
 
@@ -133,7 +136,7 @@ impl Processes {
             process.listen();
             tracing::info!(instance = process.id, %status, "process has ended");
             if process.killed_at.is_none()
-                && let Some(reason) = process.why_not_started(status)
+                && let Some(reason) = process.why_failed(status)
             {
                 failures.push(LaunchFailure {
                     launch: process.launch,
@@ -160,13 +163,18 @@ impl Process {
         }
     }
 
-    /// Why a daemon that has ended was never one of the cluster; `None` where it was.
-    fn why_not_started(&self, status: ExitStatus) -> Option<String> {
+    /// Why the launch of a daemon that has ended came to nothing; `None` where it did not: it was one
+    /// of the cluster, and listed.
+    fn why_failed(&self, status: ExitStatus) -> Option<String> {
         let line: Value = match serde_json::from_slice(&self.said) {
             Ok(line) => line,
             Err(_) => return Some(format!("its daemon ended before it was ready: {status}")),
         };
-        Some(line.get("error")?.as_str()?.to_owned())
+        match line.get("error").and_then(Value::as_str) {
+            Some(error) => Some(error.to_owned()),
+            None => (!self.is_listed)
+                .then(|| format!("its daemon ended as soon as it was ready: {status}")),
+        }
     }
 
     fn end(&mut self) {
@@ -202,12 +210,15 @@ impl Provider for Processes {
 
     fn instances(&mut self) -> Vec<Instance> {
         self.look();
-        let running = self.running.iter();
+        let running = self.running.iter_mut();
         running
-            .map(|process| Instance {
-                id: process.id.clone(),
-                node_type: process.node_type.clone(),
-                launch: Some(process.launch),
+            .map(|process| {
+                process.is_listed = true;
+                Instance {
+                    id: process.id.clone(),
+                    node_type: process.node_type.clone(),
+                    launch: Some(process.launch),
+                }
             })
             .collect()
     }
@@ -275,6 +286,9 @@ case "$7" in
     *crashes*) exit 3 ;;
 esac
 echo '{"cluster_address": "127.0.0.1:1"}' > "/dev/fd/$5"
+case "$7" in
+    *brief*) exit 4 ;;
+esac
 exec cat "/dev/fd/$3"
 "#;
 
@@ -290,14 +304,18 @@ exec cat "/dev/fd/$3"
             std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700))?;
             Ok(Self { folder })
         }
+
+        fn processes(&self) -> Processes {
+            Processes::new(Settings {
+                program: self.folder.path().join("daemon"),
+                options: Map::new(),
+            })
+        }
     }
 
     impl Stage for Machine {
         fn provider(&self) -> Box<dyn Provider> {
-            Box::new(Processes::new(Settings {
-                program: self.folder.path().join("daemon"),
-                options: Map::new(),
-            }))
+            Box::new(self.processes())
         }
     }
 
@@ -317,6 +335,40 @@ exec cat "/dev/fd/$3"
         };
         assert_eq!(reason("refused"), "the head refuses it");
         assert!(reason("crashes").contains("before it was ready: exit status: 3"));
+        Ok(())
+    }
+
+    /// Between two looks a daemon can come, join and be killed: its launch is neither on its way nor
+    /// listed, and whoever asked for it must hear that.
+    #[test]
+    fn a_daemon_that_ends_before_it_was_listed_is_a_failed_launch() -> io::Result<()> {
+        let machine = Machine::new()?;
+        let mut provider = machine.processes();
+        provider.launch(conformance::launch(1, "brief"));
+        provider.running[0].child.wait()?;
+        let reason = conformance::failure_of(&mut provider, 1);
+        assert!(
+            reason.contains("as soon as it was ready: exit status: 4"),
+            "{reason}"
+        );
+        assert_eq!(provider.take_failures(), []);
+        Ok(())
+    }
+
+    #[test]
+    fn the_end_of_a_daemon_that_was_listed_is_no_failed_launch() -> io::Result<()> {
+        let machine = Machine::new()?;
+        let mut provider = machine.processes();
+        provider.launch(conformance::launch(1, "small"));
+        assert_eq!(provider.instances().len(), 1);
+        while !provider.running[0].said.ends_with(b"\n") {
+            provider.running[0].listen();
+            std::thread::yield_now();
+        }
+        provider.running[0].child.kill()?;
+        provider.running[0].child.wait()?;
+        assert_eq!(provider.instances(), []);
+        assert_eq!(provider.take_failures(), []);
         Ok(())
     }
 

@@ -87,6 +87,43 @@ fn an_instance_that_ends_before_it_joins_counts_as_failed() -> Outcome {
 }
 
 #[test]
+fn a_launch_of_which_nothing_is_heard_is_given_up() -> Outcome {
+    let mut stage = Stage::new("max_workers: 1", CPU_TYPE)?;
+    stage.view.wants = vec![want(cpus(4.0), 1)];
+    assert_eq!(stage.look(), of([("cpu", 1)]));
+    assert_eq!(stage.pass(59 * SECOND), of([]));
+    assert_eq!(stage.status.types[0].starting, 1);
+    stage.pass(SECOND);
+    assert_eq!(stage.status.types[0].starting, 0);
+    assert!(stage.status.failures[0].reason.contains("did not say"));
+    assert_eq!(stage.pass(SECOND), of([("cpu", 1)]));
+    Ok(())
+}
+
+#[test]
+fn a_node_that_joins_before_its_instance_is_listed_has_joined() -> Outcome {
+    let mut stage = Stage::new("max_workers: 1", CPU_TYPE)?;
+    stage.view.wants = vec![want(cpus(4.0), 1)];
+    stage.look();
+    stage.view.wants = vec![];
+    let (launch, name) = stage.launches.remove(0);
+    stage.join("cpu-1", &name);
+    stage.look();
+    stage.instances.push(Instance {
+        id: "cpu-1".to_owned(),
+        node_type: name,
+        launch: Some(launch),
+    });
+    // Nothing changes in the cluster from here on, so that nothing is told of it.
+    stage.list(Vec::new());
+    assert_eq!(stage.status.types[0].starting, 0);
+    stage.now += 61 * SECOND;
+    stage.list(Vec::new());
+    assert_eq!(stage.instances.len(), 1, "it is not taken for late");
+    Ok(())
+}
+
+#[test]
 fn a_node_that_is_killed_is_replaced_where_there_is_demand() -> Outcome {
     let mut stage = Stage::new("max_workers: 1", CPU_TYPE)?;
     stage.view.wants = vec![want(cpus(4.0), 1)];

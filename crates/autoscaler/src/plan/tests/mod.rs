@@ -145,7 +145,7 @@ available_node_types:
         launched
     }
 
-    fn join(&mut self, instance: &str, name: &str) {
+    pub fn join(&mut self, instance: &str, name: &str) {
         self.last_node += 1;
         let mut types = self.config.types.iter();
         let Some(node_type) = types.find(|it| it.name == name) else {
