@@ -122,7 +122,7 @@ impl Node {
             return self.send(client, taken);
         }
         let kept = CopyKept {
-            request: taken.request,
+            request: Some(taken.request),
             object: taken.object,
             owner: taken.owner,
             by: taken.by,
@@ -142,11 +142,13 @@ impl Node {
         }
     }
 
-    /// The owner of an object that was taken over says whether it is wanted; `home` is its node.
+    /// The owner of an object that was taken over says whether it is wanted; or that the copy here,
+    /// which was one of many, is the one that counts. `home` is its node.
     pub(super) fn copy_kept(&mut self, kept: &CopyKept, home: NodeId, now: Micros) {
-        let take = self.takes.takes.get(&kept.request);
-        let is_of = |take: &&Take| take.wanted.object == kept.object && take.is_here;
-        let is_awaited = take.filter(is_of).is_some();
+        let awaited = kept.request.filter(|request| {
+            let take = self.takes.takes.get(request);
+            take.is_some_and(|take| take.wanted.object == kept.object && take.is_here)
+        });
         // Also where it took the owner so long that nobody waits for it: it counts on the copy.
         if kept.is_kept && self.objects.take_over(kept.owner, kept.object) {
             let is_far = home != self.config.node;
@@ -157,12 +159,12 @@ impl Node {
                 self.move_sealed(kept.object, now);
             }
         }
-        if is_awaited {
+        if let Some(request) = awaited {
             let outcome = match kept.is_kept {
                 true => TakeOutcome::Taken,
                 false => TakeOutcome::NotKept,
             };
-            self.end_take(kept.request, outcome, String::new(), now);
+            self.end_take(request, outcome, String::new(), now);
         }
         self.settle_objects(now);
     }

@@ -84,11 +84,13 @@ pub struct CopyTaken {
     pub by: NodeId,
 }
 
-/// The answer to [`CopyTaken`], by the same way.
+/// The answer to [`CopyTaken`], by the same way; or without a question, to a node with a fetched copy:
+/// the one that counted is lost, and from here on yours does.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct CopyKept {
-    #[prost(uint64, tag = "1")]
-    pub request: u64,
+    /// That of the question; none where nobody has asked.
+    #[prost(uint64, optional, tag = "1")]
+    pub request: Option<u64>,
     #[prost(message, required, tag = "2")]
     pub object: ObjectId,
     #[prost(message, required, tag = "3")]

@@ -299,7 +299,7 @@ impl Core {
                 .objects
                 .move_copy(&taken.object, &taken.from, &taken.by);
         let answer = CopyKept {
-            request: taken.request,
+            request: Some(taken.request),
             object: taken.object,
             owner: taken.owner,
             by: taken.by,

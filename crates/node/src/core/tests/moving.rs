@@ -2,7 +2,9 @@
 
 use whipray_proto::link::NodeState;
 use whipray_proto::messages::moving::{CopyKept, CopyTaken, TakeOutcome};
-use whipray_proto::messages::object::{CreateObject, FreeObjects, SealObject};
+use whipray_proto::messages::object::{
+    CreateObject, FreeObjects, PinObjects, SealObject, UnpinObjects,
+};
 use whipray_proto::{ActorId, NodeId, ObjectId, TaskId, limits};
 use whipray_store::core::SpillSettings;
 
@@ -150,7 +152,7 @@ impl Moving {
         let asked = self.asked();
         for taken in &asked {
             let kept = CopyKept {
-                request: taken.request,
+                request: Some(taken.request),
                 object: taken.object,
                 owner: taken.owner,
                 by: taken.by,
@@ -233,6 +235,42 @@ fn what_has_moved_is_not_pushed_out_where_it_is() {
             .primary(&object(1))
             .is_some()
     );
+}
+
+/// The copy of a reader that counts once the one of the maker is lost with its node.
+#[test]
+fn a_fetched_copy_of_which_the_owner_says_that_it_counts_stays_and_moves() {
+    let mut moving = Moving::new(4);
+    moving.make(1, SIZE_BYTES);
+    let (reader, _) = moving.cluster.nodes[2].driver();
+    let pin = PinObjects {
+        request: 1,
+        objects: vec![object(1)],
+        locations: vec![id(1)],
+        owners: vec![moving.owner.2],
+        sizes: vec![SIZE_BYTES],
+        owner_nodes: vec![id(0)],
+    };
+    moving.cluster.nodes[2].say(reader, pin);
+    moving.run();
+    let read = vec![object(1)];
+    moving.cluster.nodes[2].say(reader, UnpinObjects { objects: read });
+    assert_eq!(moving.primaries(2), 0, "it is one of many");
+    moving.cluster.set_state(1, NodeState::Dead);
+    let kept = CopyKept {
+        request: None,
+        object: object(1),
+        owner: moving.owner.2,
+        by: id(2),
+        is_kept: true,
+    };
+    moving.cluster.nodes[0].say(moving.owner.1, kept);
+    moving.run();
+    assert_eq!(moving.primaries(2), 1);
+    moving.drain(2, 60);
+    moving.run();
+    assert_eq!(moving.left(2).as_deref(), Some(""));
+    assert_eq!((moving.primaries(0), moving.primaries(2)), (1, 0));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use smallvec::SmallVec;
+use whipray_proto::messages::moving::CopyKept;
 use whipray_proto::messages::object::FreeObjects;
 use whipray_proto::{NodeId, ObjectId, ObjectValue, SharedLocation};
 
@@ -172,6 +173,7 @@ impl ObjectTable {
                 node: heir,
                 ..first
             });
+            self.to_keep.push((*object, heir));
         } else {
             let Some(others) = others else {
                 return Loss::Old;
@@ -247,13 +249,24 @@ impl ObjectTable {
         }
     }
 
-    /// Whether shared memory is to be given back.
+    /// Whether stores are to hear of copies of our objects.
     pub fn has_freed(&self) -> bool {
-        !self.to_free.is_empty() || !self.to_free_elsewhere.is_empty()
+        !self.to_free.is_empty() || !self.to_free_elsewhere.is_empty() || !self.to_keep.is_empty()
     }
 
-    /// Gives back what shared memory is to be given back: one message for each node.
+    /// Has the copies kept that count from here on, and gives back what shared memory is to be given
+    /// back: one message for each node.
     pub fn give_back(&mut self, effects: &mut Vec<Effect>) {
+        for (object, by) in self.to_keep.drain(..) {
+            let kept = CopyKept {
+                request: None,
+                object,
+                owner: self.me.worker,
+                by,
+                is_kept: true,
+            };
+            effects.push(Effect::ToNode(kept.into()));
+        }
         if !self.to_free.is_empty() {
             let objects = std::mem::take(&mut self.to_free);
             effects.push(free_message(objects, None));

@@ -127,6 +127,9 @@ pub struct ObjectTable {
     to_free: Vec<ObjectId>,
     /// The same on other nodes.
     to_free_elsewhere: Vec<(NodeId, ObjectId)>,
+    /// Fetched copies of objects of ours that count from here on, since the first one is lost: they
+    /// must not go when their node needs the room.
+    to_keep: Vec<(ObjectId, NodeId)>,
     /// Further copies of objects of ours; see `directory`.
     copies: FxHashMap<ObjectId, SmallVec<[NodeId; 2]>>,
     /// A copy of ours was lost that others had been told of.
@@ -152,6 +155,7 @@ impl ObjectTable {
             lost_owners: FxHashSet::default(),
             to_free: Vec::new(),
             to_free_elsewhere: Vec::new(),
+            to_keep: Vec::new(),
             copies: FxHashMap::default(),
             has_moved: false,
             turn: 0,

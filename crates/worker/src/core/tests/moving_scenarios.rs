@@ -53,7 +53,7 @@ fn taken(owner: &mut TestOwner, object: ObjectId, by: u8) -> bool {
         Effect::ToNode(Message::CopyKept(answer)) => {
             let is_kept = answer.is_kept;
             let expected = CopyKept {
-                request: taken.request,
+                request: Some(taken.request),
                 object,
                 owner: taken.owner,
                 by: taken.by,
@@ -131,6 +131,37 @@ fn a_copy_that_a_reader_has_there_already_becomes_the_one_that_counts() {
     die(&mut owner, 2);
     die(&mut owner, 3);
     assert!(result.value().unwrap().failure.is_some());
+}
+
+/// The messages of our effects that say so, in order.
+fn kept_unasked(owner: &mut TestOwner) -> Vec<(ObjectId, NodeId)> {
+    let told = owner.told_node().into_iter();
+    let kept = told.filter_map(|message| match message {
+        Message::CopyKept(kept) => {
+            assert!(kept.is_kept && kept.request.is_none());
+            assert_eq!(kept.owner, owner.core.me.worker);
+            Some((kept.object, kept.by))
+        }
+        _ => None,
+    });
+    kept.collect()
+}
+
+#[test]
+fn a_fetched_copy_is_kept_once_the_first_one_is_lost() {
+    let (mut owner, result) = owner_with_far_result();
+    let object = result.id();
+    for number in [3, 4] {
+        let location = at(number);
+        let reader = far_address("reader", number);
+        owner.peer(&reader, CopyAdded { object, location });
+    }
+    assert_eq!(kept_unasked(&mut owner), []);
+    die(&mut owner, 2);
+    assert_eq!(kept_unasked(&mut owner), [(object, node(4))]);
+    die(&mut owner, 3);
+    assert_eq!(kept_unasked(&mut owner), [], "it was one of many");
+    assert_eq!(result.location(), Some(at(4)));
 }
 
 #[test]
