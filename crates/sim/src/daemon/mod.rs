@@ -68,6 +68,8 @@ pub struct Daemon {
     pub is_alive: bool,
     /// Nothing of it runs until then.
     pub frozen_until: Micros,
+    /// When it is to be gone at the latest, by the last order to go.
+    pub drain_over_at: Option<Micros>,
     /// How far its clock is ahead of all others.
     pub clock_ahead: Micros,
     /// Control has spoken to it.
@@ -156,6 +158,7 @@ impl Daemon {
             is_settling: false,
             is_alive: true,
             frozen_until: 0,
+            drain_over_at: None,
             clock_ahead: 0,
             is_joined: is_head,
             known: BTreeSet::new(),

@@ -175,7 +175,11 @@ impl Process {
                 self.start_driver(plan, around);
             }
             for early in std::mem::take(&mut self.early) {
-                self.read(early, around);
+                // The way may have been cut since it came.
+                match around.network.held_until(early, around.now) {
+                    Some(open) => around.agenda.add(open, Event::Readable { socket: early }),
+                    None => self.read(early, around),
+                }
             }
         }
         self.on_ended(around);
