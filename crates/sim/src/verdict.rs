@@ -117,7 +117,8 @@ pub fn check_held(world: &mut World) {
     }
 }
 
-/// The references inside the values of objects, as their owners know them.
+/// The references inside the values of objects, as their owners know them; those that the constructor
+/// of an actor took are inside its handle.
 fn contained(world: &World) -> BTreeMap<ObjectId, Vec<ObjectId>> {
     let mut inside = BTreeMap::new();
     for process in world.processes.iter().filter(|process| process.is_alive) {
@@ -132,6 +133,9 @@ fn contained(world: &World) -> BTreeMap<ObjectId, Vec<ObjectId>> {
             let references = value.and_then(|value| value.contained);
             let ids = references.map_or_else(Vec::new, |references| references.objects);
             inside.entry(object).or_insert_with(Vec::new).extend(ids);
+        }
+        for (handle, taken) in process.core.held_for_constructors() {
+            inside.entry(handle).or_default().extend(taken);
         }
     }
     inside

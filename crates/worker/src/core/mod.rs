@@ -291,6 +291,13 @@ impl Core {
         self.on_dependencies(waiting, now);
     }
 
+    /// The actors of ours that may restart, by their handles, each with what its constructor took and
+    /// takes again then; for tests and the simulation.
+    pub fn held_for_constructors(&self) -> impl Iterator<Item = (ObjectId, &[ObjectId])> {
+        let held = self.creation_held.iter();
+        held.map(|(actor, objects)| (actor.handle_object(), &objects[..]))
+    }
+
     /// An object of ours has a copy on another node for good, since the one that had it is to go.
     fn on_copy_taken(&mut self, taken: &CopyTaken) {
         let is_there = !self.dead_nodes.contains(&taken.by);
