@@ -157,11 +157,10 @@ impl World {
         }
         self.around
             .note(|| "--- all programs are through; what they hold goes".to_owned());
-        for index in 0..self.processes.len() {
-            if self.processes[index].is_alive {
-                self.processes[index].let_go(&mut self.around);
-            }
-        }
+        self.let_all_go();
+        self.become_quiet();
+        // What ran for nobody any more may have kept something since.
+        self.let_all_go();
         self.become_quiet();
         verdict::end_detached_actors(self);
         self.become_quiet();
@@ -237,6 +236,14 @@ impl World {
             verdict::check_held(self);
         }
         true
+    }
+
+    fn let_all_go(&mut self) {
+        for index in 0..self.processes.len() {
+            if self.processes[index].is_alive {
+                self.processes[index].let_go(&mut self.around);
+            }
+        }
     }
 
     fn watch_object(&mut self) {
