@@ -251,8 +251,8 @@ impl Witness {
         let (place, owner) = (record.place, record.owner);
         // One that is tried again after an exception, or because of what was lost, be it only the
         // connection, takes its place behind those that came later.
-        let is_made_again = attempt > 0
-            && (self.daemons_ended > 0 || self.transfers_failed > 0 || self.has_cuts);
+        let is_made_again =
+            attempt > 0 && (self.daemons_ended > 0 || self.transfers_failed > 0 || self.has_cuts);
         let is_late = record.raised > 0 && attempt > 0
             || record.handed_back > 0
             || is_made_again

@@ -218,6 +218,10 @@ impl Process {
                 let worker = self.core.worker_of_lease(&lost.lease);
                 self.on_death(worker, lost.into(), around);
             }
+            Message::ActorUpdate(update) => {
+                let over = self.core.life_before(&update);
+                self.on_death(over, Message::ActorUpdate(update), around);
+            }
             Message::NodeDied(died) => {
                 self.leave_node(&died.node, around);
                 self.on_ended(around);

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use whipray_proto::failure::{Failure, FailureKind};
-use whipray_proto::messages::actor::ActorOutOfScope;
+use whipray_proto::messages::actor::{ActorOutOfScope, ActorUpdate};
 use whipray_proto::messages::execution::TaskReplied;
 use whipray_proto::messages::moving::{CopyKept, CopyTaken};
 use whipray_proto::messages::object::CopyAdded;
@@ -384,6 +384,13 @@ impl Core {
             .leases
             .get(lease)
             .map(|lease| lease.worker.worker)
+    }
+
+    /// The process of an actor's life that this news says is over, where it is known to us.
+    pub fn life_before(&self, update: &ActorUpdate) -> Option<WorkerId> {
+        let known = self.actors.address(&update.actor)?.worker;
+        let told = update.address.as_ref().map(|address| address.worker);
+        (told != Some(known)).then_some(known)
     }
 
     /// Whether anything of ours waits for the word on why this worker died.

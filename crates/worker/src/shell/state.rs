@@ -190,6 +190,11 @@ impl State {
                         let worker = self.core.worker_of_lease(&lost.lease);
                         self.on_death(worker, lost.into(), poller);
                     }
+                    // Also of what is told of its next life, while the end of the last one is not believed.
+                    Message::ActorUpdate(update) => {
+                        let over = self.core.life_before(&update);
+                        self.on_death(over, Message::ActorUpdate(update), poller);
+                    }
                     Message::NodeDied(died) => {
                         self.links.leave_node(&died.node, poller);
                         self.on_ended();
