@@ -14,13 +14,20 @@ pub struct Drain {
     reason: DrainReason,
     text: String,
     deadline_us: Option<u64>,
+    /// When the node was heard again after a silence: it may have heard of this only then.
+    heard_again_us: u64,
 }
 
 impl Drain {
     /// When the node is given up that has not said by itself that its time is over.
     fn end_us(&self) -> Option<u64> {
         let wait = limits::DRAIN_LAST_WORD.as_micros() as u64;
-        Some(self.deadline_us?.saturating_add(wait))
+        let over_us = self.deadline_us?.max(self.heard_again_us);
+        Some(over_us.saturating_add(wait))
+    }
+
+    pub(super) fn heard_again(&mut self, now_us: u64) {
+        self.heard_again_us = now_us;
     }
 
     fn end(&self) -> NodeEnd {
@@ -98,6 +105,7 @@ impl Control {
             reason: asked.reason(),
             text: text.clone(),
             deadline_us: (after_us > 0).then(|| self.now_us.saturating_add(after_us)),
+            heard_again_us: 0,
         });
         tracing::info!(%node, reason = text, "node is drained");
         self.node_changed(node);

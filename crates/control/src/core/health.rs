@@ -70,6 +70,9 @@ impl Control {
         member.pulse.heard_us = awake_us;
         if member.is_suspect && !member.is_dead() {
             member.is_suspect = false;
+            if let Some(drain) = &mut member.drain {
+                drain.heard_again(self.now_us);
+            }
             tracing::info!(%node, "node is heard again");
             self.node_changed(node);
             self.room_changed();

@@ -176,6 +176,20 @@ fn a_silent_node_is_not_given_up_because_its_time_to_drain_is_over() {
 }
 
 #[test]
+fn a_node_that_is_heard_again_has_time_to_say_that_its_time_is_over() {
+    let mut cluster = Cluster::new();
+    let actor = cluster.create(1);
+    cluster.start(1, actor);
+    assert!(cluster.drain(1, DrainReason::Preemption, 3000).is_accepted);
+    cluster.stage.pass(Duration::from_secs(15), &[2]);
+    // It hears of the drain now, and ends what it has: until then nothing begins elsewhere.
+    cluster.stage.pass(limits::DRAIN_LAST_WORD / 2, &[1, 2]);
+    assert_eq!(cluster.placed_at(2), []);
+    cluster.stage.pass(limits::DRAIN_LAST_WORD, &[1, 2]);
+    assert_eq!(cluster.placed_at(2), [actor]);
+}
+
+#[test]
 fn what_a_drained_node_leaves_behind_is_part_of_why_it_is_dead() {
     let mut cluster = Cluster::new();
     assert!(cluster.drain(1, DrainReason::Preemption, 3000).is_accepted);
