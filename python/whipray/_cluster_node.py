@@ -14,6 +14,7 @@ from typing import Any
 
 from whipray import _address
 from whipray._daemon import END_SECONDS, Daemon, binary
+from whipray._init import check_amounts
 
 OPTIONS = {
     "num_cpus": "num_cpus",
@@ -89,7 +90,7 @@ class Node:
         """Start the head of a cluster, or a node that joins that of ``head``; :meth:`_finish_start`
         waits for it.
 
-        Raises TypeError for unknown arguments and ValueError for bad ones.
+        Raises TypeError for unknown arguments, AssertionError or ValueError for bad ones.
         """
         unknown = set(arguments) - set(OPTIONS) - WITHOUT_EFFECT - _OTHER
         if unknown:
@@ -112,7 +113,7 @@ class Node:
             "python": sys.executable or "python3",
             "port": _port(arguments, head is None),
         }
-        _check(options)
+        check_amounts(options)
         if head is not None:
             options["address"] = head.address
             options["token_file"] = os.path.join(head.get_session_dir_path(), "token")
@@ -312,14 +313,6 @@ def _variables(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if hook is not None:
         variables["WHIPRAY_TRACING_STARTUP_HOOK"] = hook
     return variables
-
-
-def _check(options: dict[str, Any]) -> None:
-    amounts = {"CPU": options["num_cpus"], "GPU": options["num_gpus"]}
-    amounts.update(options.get("resources") or {})
-    for name, amount in amounts.items():
-        if amount < 0:
-            raise ValueError(f"Resource quantities must be nonnegative: {name}={amount}")
 
 
 def _after_fork_in_child() -> None:

@@ -310,22 +310,21 @@ def _check_gpus(count: float) -> None:
         )
 
 
-def _check_resources(options: dict[str, Any]) -> None:
+def check_amounts(options: dict[str, Any]) -> None:
+    """Check what a node is to have.
+
+    Raises AssertionError for what is no number and for custom resources with the name of one that
+    is none, ValueError for negative and broken numbers and for too small an object store.
+    """
     for name in ("num_cpus", "num_gpus"):
         _check_amount(name, options[name])
-    if options["num_gpus"]:
-        _check_gpus(options["num_gpus"])
-    for resource, amount in (options["resources"] or {}).items():
+    for resource, amount in (options.get("resources") or {}).items():
         own = _RESERVED.get(resource)
         assert own is None, (
             f"{resource!r} cannot be a custom resource because it is one of the default resources. "
             f"Use `{own}` instead."
         )
         _check_amount(resource, amount)
-    if options["labels"]:
-        from whipray._labels import check_labels
-
-        check_labels(options["labels"])
     size = options["object_store_memory"]
     if size is not None:
         if size < _SMALLEST_STORE_BYTES:
@@ -334,6 +333,16 @@ def _check_resources(options: dict[str, Any]) -> None:
                 f"allowed is {_SMALLEST_STORE_BYTES} bytes."
             )
         options["object_store_memory"] = int(size)
+
+
+def _check_resources(options: dict[str, Any]) -> None:
+    check_amounts(options)
+    if options["num_gpus"]:
+        _check_gpus(options["num_gpus"])
+    if options["labels"]:
+        from whipray._labels import check_labels
+
+        check_labels(options["labels"])
 
 
 def _check_amount(name: str, amount: Any) -> None:

@@ -79,8 +79,8 @@ class Cluster:
         ``object_spilling_directory``, for the head ``_system_config`` and ``gcs_server_port``; with
         ``wait=False`` the node may not be a member of the cluster yet when this returns.
 
-        Raises RuntimeError where it does not start, TimeoutError where it does not join, TypeError
-        or ValueError for bad arguments.
+        Raises RuntimeError where it does not start, TimeoutError where it does not join, TypeError,
+        AssertionError or ValueError for bad arguments, before anything is started.
         """
         node = _cluster_node.Node(node_args, self.head_node)
         node._finish_start()

@@ -244,3 +244,21 @@ def test_tasks_of_a_group_that_wait_for_a_bundle(ray, nodes, groups, strategies,
     assert set(ran) <= nodes.all
     groups.remove_placement_group(group)
     idle(ray)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "text"),
+    [
+        ({"num_cpus": "2"}, AssertionError, "CPU|num_cpus"),
+        ({"num_cpus": -1}, ValueError, "nonnegative"),
+        ({"num_cpus": 1.5}, ValueError, "whole numbers"),
+        ({"resources": {"place": 0.5}}, ValueError, "whole numbers"),
+        ({"resources": {"CPU": 1}}, AssertionError, "cannot be a custom resource"),
+        ({"object_store_memory": 1000}, ValueError, "minimum"),
+    ],
+)
+def test_amounts_that_no_node_can_have(nodes, arguments, kind, text):
+    """Some were taken, and others failed with RuntimeError once the daemon ran."""
+    with pytest.raises(kind, match=text):
+        nodes.cluster.add_node(**arguments)
+    assert len(nodes.cluster.list_all_nodes()) == 3
