@@ -226,7 +226,8 @@ impl Node {
         demand.target = target;
         if is_raised || request.says_if_busy {
             self.reclaim.is_fresh = true;
-            demand.hopes.is_asked_to_say = request.says_if_busy;
+            // An answer that is owed stays so, also where more is asked for meanwhile.
+            demand.hopes.is_asked_to_say |= request.says_if_busy;
             if !self.neighbours.is_alone()
                 && (request.says_if_busy || now >= demand.hopes.not_before)
             {
