@@ -313,8 +313,9 @@ def _check_gpus(count: float) -> None:
 def check_amounts(options: dict[str, Any]) -> None:
     """Check what a node is to have.
 
-    Raises AssertionError for what is no number and for custom resources with the name of one that
-    is none, ValueError for negative and broken numbers and for too small an object store.
+    Raises AssertionError for what is no number and for custom resources with the name of a default
+    one, ValueError for negative numbers, for those that are not whole, and for too small an object
+    store.
     """
     for name in ("num_cpus", "num_gpus"):
         _check_amount(name, options[name])

@@ -77,9 +77,9 @@ fn what_longer_searches_have_found_lives_well() {
 }
 
 /// The same with drains. An actor began elsewhere while it still lived on the node that had had its
-/// time: 5720, 10248, 10466, 14563, 402313. What insisted on a node ran on the last one that was left: 9103,
-/// 10762, 11124. It waited for the end of what waited for it: 5366. A copy outlived its owner: 16287.
-/// The news of the end of an actor's life overtook what that had answered: 301310.
+/// time: 5720, 10248, 10466, 14563, 402313. What insisted on a node ran on the last one that was left:
+/// 9103, 10762, 11124. It waited for the end of what waited for it: 5366. A copy outlived its owner:
+/// 16287. The news of the end of an actor's life overtook what that had answered: 301310.
 #[test]
 fn what_was_found_with_drains_lives_well() {
     let mended = [

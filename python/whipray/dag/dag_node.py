@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 _serial_numbers = itertools.count()
 
 
-class DAGNode(DAGNodeBase):
+class DAGNode(DAGNodeBase, ABC):
     """Base of all nodes. A node never changes: what is done to a graph makes copies of its nodes.
 
     Nodes are made by ``bind``.
@@ -163,9 +164,9 @@ class DAGNode(DAGNodeBase):
             _default_communicator,
         )
 
+    @abstractmethod
     def _execute_impl(self, *args: Any, **kwargs: Any) -> Any:
         """Make the call; all nodes among the arguments were replaced by their results."""
-        raise NotImplementedError
 
     # ---- walking through the graph -------------------------------------------------------------
 

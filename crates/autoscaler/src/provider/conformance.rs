@@ -10,7 +10,8 @@ use crate::config::NodeType;
 /// How long a provider may take for one step; what is slower on a real one is made fast on a stage.
 const STEP: Duration = Duration::from_secs(20);
 
-/// A place where a provider works without cost. A node type named `refused` does not start there.
+/// A place where a provider works without cost. A node type named `refused` does not start there, and
+/// an instance of one named `brief` ends by itself once it has.
 pub trait Stage {
     fn provider(&self) -> Box<dyn Provider>;
 }
@@ -34,6 +35,7 @@ pub fn launch(number: u64, name: &str) -> Launch {
 pub fn check(stage: &dyn Stage) {
     what_is_launched_is_listed_until_it_is_ended(&mut *stage.provider());
     a_launch_that_fails_is_said_once_and_not_listed(&mut *stage.provider());
+    what_ends_at_once_is_listed_or_has_failed(&mut *stage.provider());
     the_end_ends_all(&mut *stage.provider());
 }
 
@@ -74,6 +76,27 @@ fn a_launch_that_fails_is_said_once_and_not_listed(provider: &mut dyn Provider) 
     assert!(!failure_of(provider, 1).is_empty());
     until(provider, |listed| listed.is_empty());
     assert_eq!(provider.take_failures(), []);
+}
+
+/// Whoever asked for an instance does not wait for it in vain, however short it was there.
+fn what_ends_at_once_is_listed_or_has_failed(provider: &mut dyn Provider) {
+    provider.launch(launch(1, "brief"));
+    let deadline = Instant::now() + STEP;
+    let mut is_known = false;
+    loop {
+        let listed = provider.instances();
+        let failures = provider.take_failures();
+        is_known |= listed.iter().any(|it| it.launch == Some(1));
+        is_known |= failures.iter().any(|it| it.launch == 1);
+        if is_known && listed.is_empty() {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "launch 1 is forgotten: {listed:?}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn the_end_ends_all(provider: &mut dyn Provider) {

@@ -241,7 +241,10 @@ impl Process {
                 let wait = LAST_WORDS_WAIT + 1;
                 let process = self.index;
                 around.after(wait, Event::CoreTimer { process });
-                return self.early_news.push((worker, around.now, news));
+                // All news of one process are due at one time: they stay in order.
+                let first = self.early_news.iter().find(|(other, ..)| *other == worker);
+                let since = first.map_or(around.now, |(_, since, _)| *since);
+                return self.early_news.push((worker, since, news));
             }
         }
         self.core.on_node_message(news, around.now);

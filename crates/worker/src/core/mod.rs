@@ -446,13 +446,13 @@ impl Core {
 
     /// Whether [`Self::settle`] has anything to do.
     pub fn needs_settling(&self) -> bool {
-        self.tasks.has_dirty_classes() || self.objects.has_freed()
+        self.tasks.has_dirty_classes() || self.objects.has_word_for_stores()
     }
 
     /// Called before output is written: what is told to the node once per batch.
     pub fn settle(&mut self) {
         self.tasks.update_targets(&self.me.node, &mut self.effects);
-        self.objects.give_back(&mut self.effects);
+        self.objects.tell_stores(&mut self.effects);
     }
 
     /// Checks every invariant; for tests and the simulation.

@@ -22,7 +22,7 @@ impl Runtime {
     pub(crate) fn release(&self, object: &ObjectId) {
         let mut state = self.state.lock();
         state.core.release(object);
-        if state.core.effects.is_empty() && !state.core.objects.has_freed() {
+        if state.core.effects.is_empty() && !state.core.objects.has_word_for_stores() {
             return;
         }
         self.commit(state);

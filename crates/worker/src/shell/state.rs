@@ -190,7 +190,7 @@ impl State {
                         let worker = self.core.worker_of_lease(&lost.lease);
                         self.on_death(worker, lost.into(), poller);
                     }
-                    // Also of what is told of its next life, while the end of the last one is not believed.
+                    // What is told of a next life waits, too, until the end of the last one is believed.
                     Message::ActorUpdate(update) => {
                         let over = self.core.life_before(&update);
                         self.on_death(over, Message::ActorUpdate(update), poller);
@@ -212,7 +212,10 @@ impl State {
             self.hear_out(&worker, poller);
             if self.links.has_far_link(&worker) {
                 // What it said on another machine comes with the end of the link at the latest.
-                return self.early_news.push((worker, Instant::now(), news));
+                // All news of one process are due at one time: they stay in order.
+                let first = self.early_news.iter().find(|(other, ..)| *other == worker);
+                let since = first.map_or_else(Instant::now, |(_, since, _)| *since);
+                return self.early_news.push((worker, since, news));
             }
         }
         let now = self.now();

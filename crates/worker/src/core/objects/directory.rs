@@ -249,14 +249,14 @@ impl ObjectTable {
         }
     }
 
-    /// Whether stores are to hear of copies of our objects.
-    pub fn has_freed(&self) -> bool {
+    /// Whether stores are to hear of what we count on, or not any more.
+    pub fn has_word_for_stores(&self) -> bool {
         !self.to_free.is_empty() || !self.to_free_elsewhere.is_empty() || !self.to_keep.is_empty()
     }
 
-    /// Has the copies kept that count from here on, and gives back what shared memory is to be given
-    /// back: one message for each node.
-    pub fn give_back(&mut self, effects: &mut Vec<Effect>) {
+    /// Tells stores which copies count from here on, and gives back what shared memory is of no use: in
+    /// one message for each node.
+    pub fn tell_stores(&mut self, effects: &mut Vec<Effect>) {
         for (object, by) in self.to_keep.drain(..) {
             let kept = CopyKept {
                 request: None,
