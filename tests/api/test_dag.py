@@ -201,6 +201,11 @@ class TestInputs:
         with pytest.raises(AssertionError):
             add.bind(dag.InputNode()).execute(1)
 
+    def test_an_input_is_selected_by_a_number_or_a_name(self, dag):
+        with dag.InputNode() as given:
+            with pytest.raises(AssertionError, match="int index or str"):
+                given[1, 2]
+
     def test_two_inputs_are_refused(self, dag, add):
         with dag.InputNode() as first, dag.InputNode() as second:
             node = add.bind(first, second)

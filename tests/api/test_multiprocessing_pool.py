@@ -356,10 +356,16 @@ class TestProcesses:
         with module.Pool(2, initializer=remember, initargs=("x",)) as pool:
             assert pool.map(recall, range(10)) == ["x"] * 10
 
-    def test_an_initializer_that_fails_fails_the_calls(self, ray, module):
+    def test_the_initializer_has_run_in_all_of_them_once_there_is_a_pool(self, module, tmp_path):
+        def leave_a_file(folder):
+            (folder / str(os.getpid())).touch()
+
+        with module.Pool(2, initializer=leave_a_file, initargs=(tmp_path,)):
+            assert len(list(tmp_path.iterdir())) == 2
+
+    def test_an_initializer_that_fails_fails_the_pool(self, ray, module):
         with pytest.raises(ray.exceptions.RayActorError):
-            with module.Pool(1, initializer=refuse, initargs=(1,)) as pool:
-                pool.map(double, [1])
+            module.Pool(1, initializer=refuse, initargs=(1,))
 
     def test_they_are_replaced_after_so_many_batches(self, module):
         with module.Pool(1, maxtasksperchild=2) as pool:

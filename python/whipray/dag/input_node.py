@@ -57,7 +57,10 @@ class InputNode(DAGNode):
 
     def __getitem__(self, key: int | str) -> InputAttributeNode:
         if not isinstance(key, (int, str)):
-            raise ValueError(f"an input is selected by a number or a name, not by {key!r}")
+            raise AssertionError(
+                "Please only use int index or str as first-level key to access fields of dag "
+                f"input, not {key!r}."
+            )
         return self._part(key, "__getitem__")
 
     def _part(self, key: int | str, accessor: str) -> InputAttributeNode:

@@ -151,6 +151,10 @@ class Dispatcher:
         """How many processes there are."""
         return len(self._processes)
 
+    def starts(self) -> list[ObjectRef[Any]]:
+        """A reference for each process, which is ready once its initializer has returned."""
+        return [process.actor.ready.remote() for process in self._processes]
+
     def depth(self, function: Function, items: int) -> int:
         """How many batches of ``items`` keep all processes busy."""
         return len(self._processes) * function.depth(items)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from whipray import cloudpickle
 from whipray._cluster import cluster_resources
 from whipray._init import init, is_initialized
-from whipray._objects import put
+from whipray._objects import get, put
 from whipray._remote import remote
 from whipray.util.multiprocessing.batch_process import BatchProcess, Payload, PoolTaskError
 from whipray.util.multiprocessing.dispatch import Batch, Dispatcher, Function
@@ -70,7 +70,7 @@ class Pool:
         are actors with the options ``ray_remote_args``.
 
         Raises ValueError for less than one process, more than the cluster has CPUs, and less than
-        one batch.
+        one batch; ActorDiedError where the initializer raises.
         """
         if context is not None:
             logger.warning(
@@ -91,6 +91,13 @@ class Pool:
         self._dispatcher = Dispatcher(start_process, count, maxtasksperchild)
         self._callbacks = CallbackThread()
         self._functions: dict[tuple[bytes, bool], Function] = {}
+        if initializer is not None:
+            # Without one there is nothing to be seen of it, and the first calls need not wait.
+            try:
+                get(self._dispatcher.starts())
+            except BaseException:
+                self.terminate()
+                raise
 
     # ---- one call ------------------------------------------------------------------------------
 
