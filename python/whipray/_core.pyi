@@ -39,6 +39,7 @@ __all__ = [
     "install",
     "is_cancelled",
     "is_connected",
+    "is_leaving",
     "kill_actor",
     "kv_delete",
     "kv_exists",
@@ -239,6 +240,9 @@ def epoch() -> int:
 def is_connected() -> bool: ...
 
 # -- objects ------------------------------------------------------------------------------------
+
+def is_leaving() -> bool:
+    """Whether ``exit_actor()`` was called in this process."""
 
 def get(
     refs: ObjectRef[Any] | Sequence[ObjectRef[Any]] | ObjectRefGenerator,

@@ -349,15 +349,17 @@ def stop() -> None:
     """Before the process ends in order: let the actor and the user's exit functions say goodbye."""
     import atexit
 
-    try:
-        shutdown = getattr(type(_actor), "__ray_shutdown__", None)
-        if shutdown is not None:
-            shutdown(_actor)
-        atexit._run_exitfuncs()
-    except Exception:
-        import traceback
+    # The process ends without the interpreter's own end, which would drop the actor.
+    for name in ("__ray_shutdown__", None, "__del__"):
+        try:
+            if name is None:
+                atexit._run_exitfuncs()
+            elif hasattr(type(_actor), name):
+                getattr(type(_actor), name)(_actor)
+        except Exception:
+            import traceback
 
-        traceback.print_exc()
+            traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -31,11 +31,24 @@ class EventLoop:
                 self._loop.stop()
 
         self._loop.add_reader(descriptor, on_readable)
-        self._loop.call_soon(on_readable)
         try:
-            self._loop.run_forever()
+            is_through = False
+            while not is_through:
+                self._loop.call_soon(on_readable)
+                is_through = self._run_until_stopped()
         finally:
             self._loop.remove_reader(descriptor)
+
+    def _run_until_stopped(self) -> bool:
+        """False where it is to go on for the calls beside one that leaves."""
+        try:
+            self._loop.run_forever()
+        except SystemExit:
+            # Raised in an asyncio task of the user's own, it passes through the loop.
+            if not _core.is_leaving():
+                raise
+            return False
+        return True
 
     def run(self, call: _core.AsyncCall, group: str) -> Callable[[], object]:
         """Start a call; what is returned cancels it, from any thread."""

@@ -1,5 +1,6 @@
 """Actors that end themselves, or are asked to: what becomes of the calls beside and behind."""
 
+import os
 import threading
 
 import pytest
@@ -92,6 +93,62 @@ def test_coroutines_beside_are_answered(ray, get):
     until(lambda: is_dead(ray, actor, get), "the actor ends")
 
 
+def test_coroutines_beside_a_task_that_leaves_are_answered(ray, get):
+    """The process ended at once, since asyncio hands SystemExit of its tasks through its loop."""
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def __init__(self):
+            import asyncio
+
+            self.asyncio = asyncio
+            self.leaving = asyncio.Event()
+
+        async def ready(self):
+            return True
+
+        async def beside(self):
+            await self.leaving.wait()
+            for _ in range(20):
+                await self.asyncio.sleep(0.01)
+            return "answered"
+
+        async def leave(self):
+            async def leave():
+                self.leaving.set()
+                ray.actor.exit_actor()
+
+            await self.asyncio.create_task(leave())
+
+    actor = Actor.remote()
+    beside = [actor.beside.remote() for _ in range(3)]
+    get(actor.ready.remote())
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        get(actor.leave.remote())
+    assert get(beside) == ["answered"] * 3
+    until(lambda: is_dead(ray, actor, get), "the actor ends")
+
+
+def test_a_task_that_outlives_its_call_leaves(ray, get):
+    """The actor went on until somebody called it again."""
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        async def leave_later(self):
+            import asyncio
+
+            async def leave():
+                await asyncio.sleep(0.1)
+                ray.actor.exit_actor()
+
+            self.leaving = asyncio.create_task(leave())
+            return os.getpid()
+
+    actor = Actor.remote()
+    process = get(actor.leave_later.remote())
+    until(lambda: not os.path.exists(f"/proc/{process}"), "the actor's process ends")
+
+
 def test_calls_behind_fail(ray, get):
     @ray.remote(num_cpus=0)
     class Actor:
@@ -165,6 +222,36 @@ def test_exit_functions_run(ray, get, tmp_path):
     with pytest.raises(ray.exceptions.ActorDiedError):
         get(actor.leave.remote())
     until(lambda: file.exists() and file.read_text() == "goodbye", "the exit function ran")
+
+
+def test_an_actor_is_asked_to_tidy_up(ray, get, tmp_path):
+    """`__del__` was not called, nor functions of `atexit` where `__ray_shutdown__` raised."""
+    folder = str(tmp_path)
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def __init__(self):
+            import atexit
+
+            atexit.register(self.say, "function")
+
+        def say(self, word):
+            with open(f"{folder}/said", "a") as file:
+                file.write(word + " ")
+
+        def __ray_shutdown__(self):
+            self.say("hook")
+            raise ValueError
+
+        def __del__(self):
+            self.say("del")
+
+    actor = Actor.remote()
+    get(actor.__ray_ready__.remote())
+    del actor
+    said = tmp_path / "said"
+    until(lambda: said.exists() and "del" in said.read_text(), "the actor has tidied up")
+    assert said.read_text().split() == ["hook", "function", "del"]
 
 
 def test_outside_of_actors(ray, get):

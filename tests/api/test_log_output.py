@@ -290,6 +290,28 @@ def test_last_words_without_the_end_of_a_line(engine, drivers):
     assert "last words" in driver.stdout
 
 
+def test_the_beginning_of_a_line_is_told_before_its_end(run, tmp_path):
+    """Bars of progress were not seen before the task had ended."""
+    gate = tmp_path / "gate"
+    driver = run(
+        f"""
+@ray.remote
+def speak():
+    print("the first half", end="", flush=True)
+    until(lambda: os.path.exists({str(gate)!r}))
+    print(" and more")
+
+speaking = speak.remote()
+while not os.path.exists({str(tmp_path / "release")!r}):
+    time.sleep(0.01)
+open({str(gate)!r}, "w").close()
+ray.get(speaking, timeout=60)
+""",
+        "the first half",
+    )
+    assert len(prefixed(driver.stdout, "speak", "the first half")) == 1
+
+
 def test_forwarding_can_be_switched_off(run):
     driver = run(
         """

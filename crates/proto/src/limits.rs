@@ -192,6 +192,9 @@ pub const LOG_BATCH_BYTES: usize = 128 * 1024;
 /// A line of a worker's output that is longer is cut into several, in bytes.
 pub const LOG_LINE_BYTES: usize = 64 * 1024;
 
+/// How long the beginning of a line waits for the rest before it is forwarded as a line.
+pub const LOG_LINE_WAIT: Duration = Duration::from_secs(1);
+
 /// The least time between two looks at the output of workers.
 pub const LOG_INTERVAL: Duration = Duration::from_millis(10);
 

@@ -76,7 +76,7 @@ mod _core {
     #[pymodule_export]
     use crate::wait::wait;
     #[pymodule_export]
-    use crate::worker::{AsyncCall, ItemSink, ThreadedCall, exit_actor, run_worker};
+    use crate::worker::{AsyncCall, ItemSink, ThreadedCall, exit_actor, is_leaving, run_worker};
 
     #[pymodule_init]
     fn prepare() -> PyResult<()> {

@@ -351,6 +351,7 @@ impl<C: Control> Daemon<C> {
             self.streams.next_deadline().map(Duration::from_micros),
             self.join_deadline.map(Duration::from_micros),
             self.logs_rest_until.map(Duration::from_micros),
+            self.logs.next_deadline().map(Duration::from_micros),
         ];
         let next = deadlines.into_iter().flatten().min()?;
         // One microsecond more: a wait that ends a little early would be done twice.
@@ -407,6 +408,9 @@ impl<C: Control> Daemon<C> {
             }
             self.logs.read_events();
             self.forward_logs();
+        }
+        for stream in self.logs.late(now) {
+            self.forward_partial(stream);
         }
     }
 

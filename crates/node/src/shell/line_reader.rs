@@ -4,6 +4,8 @@
 #[derive(Debug)]
 pub struct LineReader {
     partial: Vec<u8>,
+    /// The last line was given away before its end, which is no line of its own.
+    is_cut: bool,
     limit_bytes: usize,
 }
 
@@ -11,12 +13,19 @@ impl LineReader {
     pub fn new(limit_bytes: usize) -> Self {
         Self {
             partial: Vec::new(),
+            is_cut: false,
             limit_bytes,
         }
     }
 
     /// Takes bytes in, and gives each line that is complete now, without its end, to `sink`.
     pub fn feed(&mut self, mut bytes: &[u8], mut sink: impl FnMut(&[u8])) {
+        if let Some(first) = bytes.first()
+            && std::mem::take(&mut self.is_cut)
+            && *first == b'\n'
+        {
+            bytes = &bytes[1..];
+        }
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (line, rest) = bytes.split_at(end);
             bytes = &rest[1..];
@@ -41,7 +50,13 @@ impl LineReader {
         if !self.partial.is_empty() {
             sink(&self.partial);
             self.partial.clear();
+            self.is_cut = true;
         }
+    }
+
+    /// Whether there is something that lacks the end of its line.
+    pub fn has_partial(&self) -> bool {
+        !self.partial.is_empty()
     }
 }
 
@@ -65,6 +80,20 @@ mod tests {
         let mut rest = Vec::new();
         reader.finish(|line| rest.extend_from_slice(line));
         assert_eq!(rest, b"three");
+    }
+
+    #[test]
+    fn the_end_of_what_was_given_before_it_is_no_line() {
+        let mut reader = LineReader::new(100);
+        assert!(lines(&mut reader, b"one").is_empty());
+        assert!(reader.has_partial());
+        reader.finish(|_| ());
+        assert!(!reader.has_partial());
+        assert!(lines(&mut reader, b"").is_empty());
+        assert_eq!(lines(&mut reader, b"\n\ntwo\n"), ["", "two"]);
+        assert!(lines(&mut reader, b"three").is_empty());
+        reader.finish(|_| ());
+        assert_eq!(lines(&mut reader, b"four\n\n"), ["four", ""]);
     }
 
     #[test]

@@ -33,7 +33,12 @@ impl LogReader {
         reader.feed(bytes, |line| take_line(line, name, batches));
     }
 
-    /// The worker is gone: what it wrote without the end of a line is a line, too.
+    /// Whether something was written that lacks the end of its line.
+    pub fn has_partial(&self) -> bool {
+        self.reader.has_partial()
+    }
+
+    /// What was written without the end of a line is a line, too.
     pub fn finish(&mut self, batches: &mut Vec<NamedLines>) {
         let Self { reader, name } = self;
         reader.finish(|line| take_line(line, name, batches));

@@ -13,6 +13,7 @@ use whipray_proto::messages::cluster::LogLines;
 use whipray_proto::{JobId, WorkerId, limits};
 
 use super::log_lines::{LogReader, NamedLines, marker};
+use crate::core::Micros;
 
 /// How much of the end of a dead worker's standard error is looked at.
 const TAIL_BYTES: u64 = 32 * 1024;
@@ -39,6 +40,8 @@ pub struct Logs {
     events: OwnedFd,
     tails: FxHashMap<Stream, Tail>,
     changed: FxHashSet<Stream>,
+    /// Since when streams have the beginning of a line whose end was not written.
+    partial_since: FxHashMap<Stream, Micros>,
 }
 
 /// The name of a worker's output file.
@@ -74,6 +77,7 @@ impl Logs {
             events,
             tails: FxHashMap::default(),
             changed: FxHashSet::default(),
+            partial_since: FxHashMap::default(),
         })
     }
 
@@ -126,7 +130,13 @@ impl Logs {
     }
 
     /// Reads on, one batch at most. Returns what was read and whether there may be more.
-    pub fn read(&mut self, stream: Stream, job: JobId, ip: &str) -> (Vec<LogLines>, bool) {
+    pub fn read(
+        &mut self,
+        stream: Stream,
+        job: JobId,
+        ip: &str,
+        now: Micros,
+    ) -> (Vec<LogLines>, bool) {
         let Some(tail) = self.tails.get_mut(&stream) else {
             return (Vec::new(), false);
         };
@@ -141,6 +151,13 @@ impl Logs {
         tail.offset += count as u64;
         let mut batches = Vec::new();
         tail.reader.feed(&buffer[..count], &mut batches);
+        if !tail.reader.has_partial() {
+            self.partial_since.remove(&stream);
+        } else if batches.is_empty() {
+            self.partial_since.entry(stream).or_insert(now);
+        } else {
+            self.partial_since.insert(stream, now);
+        }
         let lines = named(batches, stream, tail.pid, job, ip);
         (lines, count == limits::LOG_BATCH_BYTES)
     }
@@ -158,8 +175,25 @@ impl Logs {
         }
     }
 
+    /// When the next line that lacks its end is late.
+    pub fn next_deadline(&self) -> Option<Micros> {
+        let first = self.partial_since.values().min()?;
+        Some(first + limits::LOG_LINE_WAIT.as_micros() as Micros)
+    }
+
+    /// The streams whose last line lacks its end for too long.
+    pub fn late(&self, now: Micros) -> Vec<Stream> {
+        let late = now.saturating_sub(limits::LOG_LINE_WAIT.as_micros() as Micros);
+        let since = self.partial_since.iter();
+        since
+            .filter(|(_, since)| **since <= late)
+            .map(|(stream, _)| *stream)
+            .collect()
+    }
+
     /// The last line of what was read, which counts even without an end.
     pub fn take_partial(&mut self, stream: Stream, job: JobId, ip: &str) -> Vec<LogLines> {
+        self.partial_since.remove(&stream);
         let Some(tail) = self.tails.get_mut(&stream) else {
             return Vec::new();
         };
@@ -254,7 +288,7 @@ mod tests {
             is_error: false,
         };
         assert!(logs.take_changed().contains(&stream));
-        let (batches, has_more) = logs.read(stream, job(), "ip");
+        let (batches, has_more) = logs.read(stream, job(), "ip", 0);
         assert!(!has_more);
         assert_eq!(batches.len(), 1);
         assert_eq!(
@@ -262,12 +296,41 @@ mod tests {
             ("f", &["hello".into()][..])
         );
         file.write_all(b"ld")?;
-        assert!(logs.read(stream, job(), "ip").0.is_empty());
+        assert!(logs.read(stream, job(), "ip", 0).0.is_empty());
         assert_eq!(logs.take_partial(stream, job(), "ip")[0].lines, ["world"]);
         file.write_all(b"!")?;
-        assert!(logs.read(stream, job(), "ip").0.is_empty());
+        assert!(logs.read(stream, job(), "ip", 0).0.is_empty());
         assert_eq!(logs.finish(stream, job(), "ip")[0].lines, ["!"]);
         assert!(logs.finish(stream, job(), "ip").is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_line_is_late_by_its_beginning() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut logs = Logs::new(folder.path())?;
+        let worker = WorkerId::random();
+        let mut file = File::create(folder.path().join(file_name(worker, 7, false)))?;
+        logs.follow(worker, 7);
+        let stream = Stream {
+            worker,
+            is_error: false,
+        };
+        let wait = limits::LOG_LINE_WAIT.as_micros() as Micros;
+        file.write_all(b"a bar: 1%")?;
+        logs.read(stream, job(), "ip", 10);
+        file.write_all(b"\r2%")?;
+        logs.read(stream, job(), "ip", wait);
+        assert_eq!(logs.next_deadline(), Some(10 + wait));
+        assert!(logs.late(9 + wait).is_empty());
+        assert_eq!(logs.late(10 + wait), [stream]);
+        logs.take_partial(stream, job(), "ip");
+        assert_eq!(logs.next_deadline(), None);
+        file.write_all(b"\nnext")?;
+        assert!(logs.read(stream, job(), "ip", 20 + wait).0.is_empty());
+        file.write_all(b"\nand next")?;
+        logs.read(stream, job(), "ip", 30 + wait);
+        assert_eq!(logs.next_deadline(), Some(30 + wait + wait));
         Ok(())
     }
 

@@ -50,6 +50,7 @@ pub fn exit_actor(py: Python<'_>) -> PyResult<()> {
 }
 
 /// Whether the actor is to end: calls beside the one that said so are finished first.
+#[pyfunction]
 pub fn is_leaving() -> bool {
     EXIT_REQUESTED.load(Ordering::Acquire)
 }

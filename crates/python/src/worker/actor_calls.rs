@@ -182,6 +182,12 @@ impl AsyncCalls {
     }
 
     fn goes_on(&self, py: Python<'_>) -> bool {
+        // What asked for it may be no call, but a thread or an asyncio task that one has started.
+        if !self.executor.is_ending()
+            && let Some(exit) = self.executor.exit_of_actor(py)
+        {
+            self.executor.end_process(exit);
+        }
         if self.executor.is_ending() {
             return actor::is_leaving() && self.running.load(Ordering::Acquire) > 0;
         }

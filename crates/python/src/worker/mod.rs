@@ -11,7 +11,7 @@ mod returns;
 mod work_loop;
 mod yields;
 
-pub use actor::exit_actor;
+pub use actor::{exit_actor, is_leaving};
 pub use actor_calls::{AsyncCall, ThreadedCall};
 pub use item_sink::ItemSink;
 pub use work_loop::run_worker;

@@ -37,6 +37,7 @@ impl<C: Control> Daemon<C> {
 
     /// Sends one batch of one stream.
     fn forward_stream(&mut self, stream: Stream) -> Progress {
+        let now = self.now();
         match self.node.audience(stream.worker) {
             Audience::NotKnownYet => {
                 self.logs.look_again(stream);
@@ -52,7 +53,7 @@ impl<C: Control> Daemon<C> {
             }
             Audience::Driver { client, job } => {
                 let ip = &self.settings.config.node_ip;
-                let (batches, has_more) = self.logs.read(stream, job, ip);
+                let (batches, has_more) = self.logs.read(stream, job, ip, now);
                 for lines in batches {
                     self.deliver(client, &lines.into());
                 }
@@ -61,6 +62,22 @@ impl<C: Control> Daemon<C> {
                 }
                 self.logs.look_again(stream);
                 Progress::More
+            }
+        }
+    }
+
+    /// Sends the beginning of a line whose end is not written yet: a prompt, a bar of progress.
+    pub(super) fn forward_partial(&mut self, stream: Stream) {
+        let (client, job) = match self.node.audience(stream.worker) {
+            Audience::Driver { client, job } => (Some(client), job),
+            _ => (None, whipray_proto::JobId::default()),
+        };
+        let lines = self
+            .logs
+            .take_partial(stream, job, &self.settings.config.node_ip);
+        for lines in lines {
+            if let Some(client) = client {
+                self.deliver(client, &lines.into());
             }
         }
     }
@@ -86,10 +103,10 @@ impl<C: Control> Daemon<C> {
     /// so. What workers of other nodes wrote comes as their nodes see it, a moment later.
     pub(super) fn flush_logs(&mut self, driver: ClientId, request: u64) {
         for stream in self.logs.streams() {
-            let Audience::Driver { client, job } = self.node.audience(stream.worker) else {
-                continue;
-            };
-            if client != driver {
+            if !matches!(
+                self.node.audience(stream.worker),
+                Audience::Driver { client, .. } if client == driver
+            ) {
                 continue;
             }
             let mut progress = Progress::More;
@@ -97,10 +114,7 @@ impl<C: Control> Daemon<C> {
                 progress = self.forward_stream(stream);
             }
             if progress == Progress::Done {
-                let ip = &self.settings.config.node_ip;
-                for lines in self.logs.take_partial(stream, job, ip) {
-                    self.deliver(client, &lines.into());
-                }
+                self.forward_partial(stream);
             }
         }
         self.connections
