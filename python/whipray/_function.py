@@ -8,6 +8,7 @@ from typing import Any
 from whipray import _core, _session
 
 _NAMESPACE = "functions"
+_NAMES = "function_names"
 _LARGE_BYTES = 1024 * 1024
 
 ITSELF = b"itself"
@@ -45,6 +46,7 @@ class Definition:
 
         identity = hashlib.sha224(pickled).digest()
         _core.kv_send(_NAMESPACE, identity, pickled)
+        _core.kv_send(_NAMES, identity, getattr(self.target, "__name__", "").encode())
         self._exported = (cluster, identity)
         return identity
 
@@ -81,6 +83,12 @@ class Definition:
             cluster, identity = _session.current.info["session_name"], _loading[-1]
         if identity:
             self._exported = (cluster, identity)
+
+
+def name_of(identity: bytes) -> str | None:
+    """What the function or class with this id is called; None for an unknown one."""
+    name = _core.kv_get(_NAMES, identity)
+    return name.decode() if name else None
 
 
 def load(identity: bytes) -> Any:

@@ -25,7 +25,7 @@ def description(
     folder = runtime_env.get("working_dir")
     first = [*filter(None, [folder]), *(runtime_env.get("py_modules") or []), *python_path]
     return {
-        "entrypoint": " ".join(sys.orig_argv[1:]) if hasattr(sys, "orig_argv") else sys.argv[0],
+        "entrypoint": " ".join(getattr(sys, "orig_argv", sys.argv)),
         "python_path": _python_path(first),
         "working_directory": folder or _working_directory(),
         "namespace": namespace,

@@ -100,9 +100,7 @@ def _check_modules(modules: Any) -> None:
 
 def _check_excludes(patterns: Any) -> None:
     if patterns is not None and not isinstance(patterns, list):
-        raise TypeError(
-            f"runtime_env['excludes'] must be of type List[str], got {type(patterns)}"
-        )
+        raise TypeError(f"runtime_env['excludes'] must be of type List[str], got {type(patterns)}")
 
 
 def _check_hook(hook: Any) -> None:

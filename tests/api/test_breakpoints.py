@@ -1,5 +1,6 @@
 """Breakpoints in tasks and actors, and the debugger that attaches to them."""
 
+import importlib
 import json
 import socket
 import sys
@@ -108,6 +109,30 @@ def test_other_values_turn_breakpoints_off(ray, get):
         return "through"
 
     assert get(passes.remote()) == "through"
+
+
+@pytest.mark.whipray_only
+def test_processes_at_breakpoints_in_the_state_api(ray, get, debugger, engine):
+    """`debugger_port` and `num_paused_threads` were always missing."""
+    state = importlib.import_module(f"{engine.name}.util.state")
+
+    @ray.remote
+    def stops():
+        breakpoint()
+        return ray.get_runtime_context().get_worker_id()
+
+    def stopped():
+        workers = state.list_workers(detail=True, filters=[("num_paused_threads", "=", 1)])
+        return [(worker.worker_id, worker.debugger_port) for worker in workers]
+
+    ref = stops.remote()
+    ((worker, port),) = until(stopped, "somebody waits at the breakpoint")
+    assert port > 0
+    debugger.choose("stops")
+    debugger.until_said("(Pdb) ")
+    debugger.say("c")
+    assert get(ref) == worker
+    assert stopped() == []
 
 
 @pytest.mark.whipray_only

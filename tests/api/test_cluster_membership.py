@@ -1,5 +1,6 @@
 """Nodes that come and go: what waits for them, and what is lost with them."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -442,6 +443,35 @@ def test_drained_node_gets_nothing_new(ray, grow, where, Dweller, drain, get):
     assert entry_of(ray, node)["DeathReason"] == 3
     assert entry_of(ray, node)["DeathReasonMessage"].endswith("spot")
     until(lambda: not node.any_processes_alive(), "its daemon has ended")
+
+
+@pytest.mark.whipray_only
+def test_restarts_by_drains_are_counted(ray, grow, Dweller, drain, get, engine):
+    """The count was always zero, and the tasks that had run there had no node."""
+    state = importlib.import_module(f"{engine.name}.util.state")
+    cluster = grow(NODE)
+    (node,) = cluster.worker_nodes
+    first = node.node_id
+    actor = Dweller.options(num_cpus=0, max_restarts=-1, **PLACE).remote()
+    assert get(actor.node.remote()) == first
+    done = drain(cluster, node, "PREEMPTION", "spot", "--deadline-remaining-seconds", "1")
+    assert done.returncode == 0, done.stderr
+    cluster.add_node(**NODE)
+    row = until(
+        lambda: next(
+            (
+                row
+                for row in state.list_actors(filters=[("num_restarts", "=", 1)], detail=True)
+                if row.state == "ALIVE"
+            ),
+            None,
+        ),
+        "the actor lives on the other node",
+    )
+    assert row.num_restarts_due_to_node_preemption == 1 and row.node_id != first
+    assert row.death_cause is None
+    (ran,) = state.list_tasks(filters=[("name", "=", "Dweller.node")])
+    assert (ran.state, ran.node_id) == ("FINISHED", first)
 
 
 @pytest.fixture

@@ -44,7 +44,10 @@ def test_actors_with_their_typed_cause_of_death(ray, get, state, Holder):
         lambda: next((it for it in [state.get_actor(row.actor_id)] if it.state == "DEAD"), None),
         "the actor is dead",
     )
-    assert (dead.death_cause["kind"], dead.death_cause["exit_code"]) == ("Exited", 3)
+    cause = dead.death_cause["actor_died_error_context"]
+    assert (cause["kind"], cause["exit_code"], cause["reason"]) == ("Exited", 3, "WORKER_DIED")
+    assert cause["class_name"] == "Holder" and "exited with code 3" in cause["error_message"]
+    assert dead.node_id == row.node_id and dead.pid == row.pid
     assert state.list_actors(filters=[("state", "!=", "DEAD"), ("name", "=", "keeper")]) == []
     summary = state.summarize_actors()["cluster"]["summary"]["Holder"]
     assert summary["state_counts"]["DEAD"] >= 1
@@ -116,7 +119,9 @@ def test_objects_by_who_holds_them(ray, get, state, Holder):
     assert {row.type for row in rows} == {"DRIVER", "WORKER"}
     assert all(row.object_size >= 200_000 for row in rows)
     (own,) = (row for row in rows if row.type == "DRIVER")
-    assert (own.reference_type, own.pid) == ("PINNED_IN_MEMORY", os.getpid())
+    assert (own.reference_type, own.pid) == ("LOCAL_REFERENCE", os.getpid())
+    value = get(reference)
+    assert len(value) == 200_000
     (other,) = state.get_objects(captured.hex())
     assert other.reference_type == "LOCAL_REFERENCE"
     assert state.summarize_objects()["cluster"]["total_objects"] >= 3
@@ -125,7 +130,7 @@ def test_objects_by_who_holds_them(ray, get, state, Holder):
 def test_nodes_jobs_and_workers(ray, state):
     (node,) = state.list_nodes()
     assert node.is_head_node and node.state == "ALIVE" and node.resources_total["CPU"] == 1
-    assert state.get_node(node.node_id) == node
+    assert [state.get_node(node.node_id)] == state.list_nodes(detail=True)
     (job,) = state.list_jobs()
     assert (job.status, job.driver_info["pid"]) == ("RUNNING", str(os.getpid()))
     kinds = {worker.worker_type for worker in state.list_workers()}
@@ -159,12 +164,161 @@ def test_columns_of_ray(ray, state):
             "bundle_id": {"placement_group_id": group.id.hex(), "bundle_index": 0},
             "unit_resources": {"CPU": 1},
             "node_id": ray.get_runtime_context().get_node_id(),
+            "label_selector": {},
         }
     ]
     assert row.is_detached is False and row.stats["scheduling_state"] == "FINISHED"
     assert state.list_placement_groups()[0].stats is None
     ray.util.remove_placement_group(group)
     (job,) = state.list_jobs()
-    assert job.runtime_env == {} and job.submission_id is None
+    assert job.runtime_env is None and job.submission_id is None
     (node,) = state.list_nodes(detail=True)
-    assert node.end_time_ms is None
+    assert node.end_time_ms is None and node.start_time_ms > 0
+    (job,) = state.list_jobs(detail=True)
+    assert job.runtime_env == {} and job.start_time > 0 and job.end_time is None
+    assert job.driver_info["node_ip_address"] == node.node_ip
+
+
+def test_views_of_large_values_pin_them(ray, get, state):
+    numpy = pytest.importorskip("numpy")
+    reference = ray.put(numpy.zeros(100_000))
+    assert state.get_objects(reference.hex())[0].reference_type == "LOCAL_REFERENCE"
+    view = get(reference)
+    assert state.get_objects(reference.hex())[0].reference_type == "PINNED_IN_MEMORY"
+    assert view.nbytes == 800_000
+
+
+def test_tasks_that_create_actors(ray, get, state, Holder):
+    """They were not in the list, or, while their arguments were missing, as plain tasks."""
+
+    @ray.remote
+    class Broken:
+        def __init__(self):
+            raise RuntimeError("not today")
+
+        def call(self):
+            pass
+
+    holder = Holder.options(name="creation").remote()
+    get(holder.hold.remote([]))
+    broken = Broken.remote()
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        get(broken.call.remote())
+    (made,) = state.list_tasks(filters=[("actor_id", "=", holder._actor_id.hex())], limit=1)
+    assert made.type in ("ACTOR_CREATION_TASK", "ACTOR_TASK")
+    (made,) = state.list_tasks(filters=[("name", "=", "creation:Holder.__init__")], detail=True)
+    assert (made.state, made.type, made.error_type) == ("FINISHED", "ACTOR_CREATION_TASK", None)
+    assert made.func_or_class_name == "Holder.__init__" and made.node_id and made.worker_pid
+    (failed,) = state.list_tasks(filters=[("name", "=", "Broken.__init__")])
+    assert (failed.state, failed.error_type) == ("FAILED", "TASK_EXECUTION_EXCEPTION")
+    cause = state.get_actor(broken._actor_id.hex()).death_cause
+    assert list(cause) == ["creation_task_failure_context"]
+
+
+def test_tasks_by_the_names_of_their_functions(ray, get, state):
+    """What was called otherwise by ``options(name=...)`` had no other name."""
+
+    @ray.remote
+    def original():
+        raise ValueError("no such luck")
+
+    reference = original.options(name="alias").remote()
+    with pytest.raises(ValueError):
+        get(reference)
+    row = state.get_task(reference)
+    assert (row.name, row.func_or_class_name) == ("alias", "original")
+    assert row.error_message.startswith("User exception:") and "no such luck" in row.error_message
+    assert [event["state"] for event in row.events] == ["PENDING_ARGS_AVAIL", "RUNNING", "FAILED"]
+    summary = state.summarize_tasks()["cluster"]["summary"]["alias"]
+    assert summary["state_counts"] == {"FAILED": 1}
+
+
+def test_actors_in_detail(ray, get, state):
+    @ray.remote(num_cpus=0)
+    class Shown:
+        def __repr__(self):
+            return "Shown as this"
+
+        def ready(self):
+            return True
+
+    group = ray.util.placement_group([{"CPU": 1}])
+    place = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(group)
+    actor = Shown.options(
+        runtime_env={"env_vars": {"COLOUR": "blue"}}, scheduling_strategy=place
+    ).remote()
+    get(actor.ready.remote())
+    row = state.get_actor(actor._actor_id.hex())
+    assert row.repr_name == "Shown as this"
+    assert row.placement_group_id == group.id.hex()
+    assert "COLOUR" in row.serialized_runtime_env
+    (environment,) = state.list_runtime_envs(detail=True)
+    assert environment.runtime_env == {"env_vars": {"COLOUR": "blue"}}
+    assert (environment.success, environment.ref_cnt) == (True, 1)
+    ray.util.remove_placement_group(group)
+
+
+def test_workers_that_have_ended(ray, get, state):
+    @ray.remote(max_retries=0)
+    def dies():
+        os._exit(7)
+
+    with pytest.raises(ray.exceptions.WorkerCrashedError):
+        get(dies.remote())
+    rows = until(
+        lambda: [
+            row
+            for row in state.list_workers(filters=[("is_alive", "=", "false")], detail=True)
+            if "code 7" in row.exit_detail
+        ],
+        "the worker is listed as ended",
+    )
+    assert [(row.exit_type, row.worker_type) for row in rows] == [("SYSTEM_ERROR", "WORKER")]
+    assert rows[0].pid > 0 and rows[0].end_time_ms > 0
+    alive = state.list_workers(filters=[("is_alive", "=", True)], detail=True)
+    assert all(row.exit_type is None and row.debugger_port is None for row in alive)
+    assert all(row.start_time_ms > 0 for row in alive if row.worker_type == "WORKER")
+
+
+def test_logs_of_actors_and_nodes(ray, get, state):
+    @ray.remote(num_cpus=0)
+    class Writer:
+        def write(self, text):
+            print(text, flush=True)
+
+    writer = Writer.remote()
+    for number in range(5):
+        get(writer.write.remote(f"line {number}"))
+    node = ray.get_runtime_context().get_node_id()
+    identity = writer._actor_id.hex()
+    until(
+        lambda: "line 4" in "".join(state.get_log(actor_id=identity)), "what was written is there"
+    )
+    assert "".join(state.get_log(actor_id=identity, tail=2)) == "line 3\nline 4\n"
+    assert b"".join(state.get_log(actor_id=identity, tail=0, encoding=None)) == b""
+    pid = state.get_actor(identity).pid
+    assert "line 0" in "".join(state.get_log(pid=pid, node_id=node))
+    files = state.list_logs(node_id=node)
+    assert files["raylet"] and files["worker_out"]
+    (name,) = state.list_logs(node_id=node, glob_filter=f"*-{pid}.out")["worker_out"]
+    assert "line 1" in "".join(state.get_log(filename=name, node_id=node))
+    exceptions = importlib.import_module(f"{state.__name__}.exception")
+    with pytest.raises(exceptions.RayStateApiException, match="no log file"):
+        list(state.get_log(filename="../token", node_id=node))
+    with pytest.raises(AssertionError, match="node ip and node id"):
+        state.list_logs()
+    with pytest.raises(ValueError, match="which log"):
+        list(state.get_log())
+
+
+def test_orders_and_malformed_questions(ray, state):
+    rows = state.list_tasks(limit=10_000)
+    assert [row.task_id for row in rows] == sorted(row.task_id for row in rows)
+    exceptions = importlib.import_module(f"{state.__name__}.exception")
+    with pytest.raises(exceptions.RayStateApiException, match="Invalid actor state"):
+        state.list_actors(filters=[("state", "=", "LIVING")])
+    with pytest.raises(ValueError):
+        state.list_actors(filters=[("state", "ALIVE")])
+    with pytest.raises(exceptions.RayStateApiException, match="not supported"):
+        # Also where there is nothing to filter.
+        state.list_runtime_envs(filters=[("colour", "=", "blue")])

@@ -37,7 +37,7 @@ def test_who_holds_what(place, drivers):
     assert told.returncode == 0, told.stderr
     holders = lines_of(block, told.stdout)
     assert len(holders) == 2
-    assert sum("Driver" in line and "PINNED_IN_MEMORY" in line for line in holders) == 1
+    assert sum("Driver" in line and "LOCAL_REFERENCE" in line for line in holders) == 1
     assert sum("Worker" in line and "LOCAL_REFERENCE" in line for line in holders) == 1
     (line,) = lines_of(small, told.stdout)
     assert "LOCAL_REFERENCE" in line and str(driver.process.pid) in line and "disabled" in line

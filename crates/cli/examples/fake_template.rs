@@ -142,6 +142,7 @@ fn worker(request: &Spawn, template: u32) -> Result<(), Box<dyn Error>> {
                     actor,
                     incarnation,
                     failure: None,
+                    shown_as: String::new(),
                 }
                 .into(),
             );

@@ -30,6 +30,9 @@ pub const PIPELINE_PATIENCE: Duration = Duration::from_millis(2);
 /// Tasks that are through and that their owner remembers, for those who ask what has been.
 pub const ENDED_TASKS: usize = 10_000;
 
+/// The error of a task that is through is remembered up to this size.
+pub const ENDED_ERROR_BYTES: usize = 4096;
+
 /// Items of a stream that are made within this time of each other travel together.
 pub const STREAM_GATHER: Duration = Duration::from_micros(300);
 
@@ -100,6 +103,12 @@ pub const START_RETRY: Duration = Duration::from_secs(1);
 
 /// Deaths that a node remembers, for those who ask late.
 pub const DEATHS_REMEMBERED: usize = 4096;
+
+/// Workers that have ended, which a node tells those who ask about its processes.
+pub const DEATHS_TOLD: usize = 1000;
+
+/// Jobs that are over and that control remembers, for those who ask what has been.
+pub const PAST_JOBS_REMEMBERED: usize = 1000;
 
 /// Dead actors of which nothing is remembered any more but that they are dead.
 pub const ACTORS_REMEMBERED: usize = 256 * 1024;

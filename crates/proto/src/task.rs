@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::generator::GeneratorSpec;
-use crate::ids::{ActorId, FunctionId, JobId, ObjectId, TaskId};
+use crate::ids::{ActorId, FunctionId, JobId, ObjectId, PlacementGroupId, TaskId};
 use crate::object::{ObjectValue, References, WorkerAddress};
 use crate::resources::Resources;
 use crate::scheduling::{BundleId, SchedulingStrategy};
@@ -163,6 +163,12 @@ pub struct ActorSpec {
 }
 
 impl ActorSpec {
+    /// The placement group that it runs in.
+    pub fn group(&self) -> Option<PlacementGroupId> {
+        let strategy = self.strategy.as_ref()?;
+        strategy.group.as_ref().map(|place| place.group)
+    }
+
     /// What a node must have for it: of each resource the larger amount.
     pub fn wanted(&self) -> Resources {
         let mut wanted = self.resources.clone();

@@ -1,5 +1,6 @@
 //! The cluster's key-value store, its state, and what it tells the driver's user.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,10 +8,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use whipray_proto::messages::actor::ActorState;
 use whipray_proto::messages::cluster::{
-    ActorStatus, BundleStatus, KeyValueReply, KeyValueVerb, LogLines, NodeStatus, PendingDemand,
+    ActorStatus, BundleStatus, JobStatus, KeyValueReply, KeyValueVerb, LogLines, NodeStatus,
+    PendingDemand,
 };
 use whipray_proto::messages::session::JobDescription;
 use whipray_proto::resources::{Resources, UNITS};
+use whipray_proto::scheduling::{LabelOperator, LabelSelector, LabelTerm};
 use whipray_worker::DriverEvent;
 
 use crate::{connection, get, hooks, waiting};
@@ -108,7 +111,7 @@ pub fn status(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("nodes", list(py, &status.nodes, node)?)?;
     dict.set_item("demands", list(py, &status.demands, demand)?)?;
     dict.set_item("actors", list(py, &status.actors, actor)?)?;
-    dict.set_item("jobs", list(py, &status.jobs, job)?)?;
+    dict.set_item("jobs", list(py, &status.jobs, job_status)?)?;
     dict.set_item("version", &status.version)?;
     dict.set_item("cluster_address", &status.cluster_address)?;
     Ok(dict)
@@ -149,6 +152,8 @@ fn node<'py>(py: Python<'py>, node: &NodeStatus) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("store_objects", node.store_objects)?;
     dict.set_item("workers", node.workers)?;
     dict.set_item("metrics_port", node.metrics_port)?;
+    dict.set_item("age_us", node.age_us)?;
+    dict.set_item("dead_since_us", node.dead_since_us)?;
     dict.set_item("session_directory", &node.session_directory)?;
     dict.set_item("bundles", list(py, &node.bundles, bundle)?)?;
     Ok(dict)
@@ -197,12 +202,49 @@ fn actor<'py>(py: Python<'py>, actor: &ActorStatus) -> PyResult<Bound<'py, PyDic
     dict.set_item("job_id", actor.job.to_hex())?;
     dict.set_item("detached", actor.detached)?;
     dict.set_item("resources", resources(py, &actor.resources)?)?;
+    dict.set_item("worker_id", actor.worker.map(|worker| worker.to_hex()))?;
+    dict.set_item("owner_id", actor.owner.to_hex())?;
+    dict.set_item("restarts_by_drains", actor.restarts_by_drains)?;
+    dict.set_item("group_id", actor.group.map(|group| group.to_hex()))?;
+    let strategy = actor.strategy.as_deref();
+    let labels = strategy.and_then(|strategy| strategy.hard.as_ref());
+    dict.set_item("label_selector", labels.map(selector))?;
+    dict.set_item("environment", &actor.environment)?;
+    dict.set_item("shown_as", &actor.shown_as)?;
+    dict.set_item("parent_task_id", actor.parent.to_hex())?;
     let cause = actor.cause.as_deref();
     let cause = cause
         .map(|cause| hooks::death_cause(py, cause))
         .transpose()?;
     dict.set_item("cause", cause)?;
     Ok(dict)
+}
+
+fn job_status<'py>(py: Python<'py>, status: &JobStatus) -> PyResult<Bound<'py, PyDict>> {
+    let dict = job(py, &status.description)?;
+    dict.set_item("node_id", status.node.to_hex())?;
+    dict.set_item("age_us", status.age_us)?;
+    dict.set_item("is_over", status.is_over)?;
+    dict.set_item("over_since_us", status.over_since_us)?;
+    Ok(dict)
+}
+
+/// Conditions on labels by key, in the words of those who give them.
+fn selector(selector: &LabelSelector) -> BTreeMap<&str, String> {
+    let terms = selector.terms.iter();
+    terms.map(|term| (&*term.key, condition(term))).collect()
+}
+
+fn condition(term: &LabelTerm) -> String {
+    let values = term.values.join(", ");
+    match (term.operator(), term.values.len()) {
+        (LabelOperator::In, 1) => values,
+        (LabelOperator::In, _) => format!("in({values})"),
+        (LabelOperator::NotIn, 1) => format!("!{values}"),
+        (LabelOperator::NotIn, _) => format!("!in({values})"),
+        (LabelOperator::Exists, _) => "exists()".to_owned(),
+        (LabelOperator::DoesNotExist, _) => "!exists()".to_owned(),
+    }
 }
 
 /// A job's description as the package sees it.

@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 use whipray_proto::TaskId;
 use whipray_proto::messages::inquiry::{
-    EndedReport, Inquiry, ObjectReport, ProcessReport, TaskReport, WorkerReport,
+    EndedReport, Inquiry, ObjectReport, ProcessReport, TaskEnd, TaskReport, WorkerReport,
 };
 use whipray_worker::ObjectHandle;
 
@@ -85,6 +85,7 @@ pub fn reports(py: Python<'_>, limit: u32, ended_limit: u32) -> PyResult<Bound<'
     dict.set_item("processes", list(py, &answer.processes, process)?)?;
     dict.set_item("silent", list(py, &answer.silent, worker)?)?;
     let workers = PyList::empty(py);
+    let ended = PyList::empty(py);
     for node in &answer.nodes {
         for report in &node.workers {
             let entry = worker(py, report)?;
@@ -92,8 +93,18 @@ pub fn reports(py: Python<'_>, limit: u32, ended_limit: u32) -> PyResult<Bound<'
             entry.set_item("node_ip", &node.ip)?;
             workers.append(entry)?;
         }
+        for report in &node.ended {
+            let entry = PyDict::new(py);
+            entry.set_item("worker_id", report.worker.to_hex())?;
+            entry.set_item("cause", hooks::death_cause(py, &report.cause)?)?;
+            entry.set_item("age_us", report.age_us)?;
+            entry.set_item("node_id", node.node.to_hex())?;
+            entry.set_item("node_ip", &node.ip)?;
+            ended.append(entry)?;
+        }
     }
     dict.set_item("workers", workers)?;
+    dict.set_item("ended", ended)?;
     let own = answer.nodes.into_iter().next().unwrap_or_default();
     dict.set_item("node_id", own.node.to_hex())?;
     dict.set_item("node_ip", own.ip)?;
@@ -164,6 +175,9 @@ fn task<'py>(py: Python<'py>, report: &TaskReport) -> PyResult<Bound<'py, PyDict
     let dict = identity(py, &report.task)?;
     dict.set_item("parent_task_id", report.parent.to_hex())?;
     dict.set_item("name", &report.name)?;
+    dict.set_item("function", PyBytes::new(py, &report.function.to_array()))?;
+    dict.set_item("method", &report.method)?;
+    dict.set_item("group_id", report.group.map(|group| group.to_hex()))?;
     dict.set_item("stage", format!("{:?}", report.stage()))?;
     dict.set_item("age_us", report.age_us)?;
     dict.set_item("attempt", report.attempt)?;
@@ -185,6 +199,15 @@ fn ended<'py>(py: Python<'py>, report: &EndedReport) -> PyResult<Bound<'py, PyDi
     dict.set_item("ended_at_us", report.ended_at_us)?;
     dict.set_item("end", format!("{:?}", report.end()))?;
     dict.set_item("failure", format!("{:?}", report.failure()))?;
+    dict.set_item("function", PyBytes::new(py, &report.function.to_array()))?;
+    dict.set_item("method", &report.method)?;
+    dict.set_item("group_id", report.group.map(|group| group.to_hex()))?;
+    // Before the pickle stands what kind of value it is.
+    let error = match report.end() {
+        TaskEnd::Raised => report.error.get(1..).unwrap_or_default(),
+        TaskEnd::Failed | TaskEnd::Returned => &report.error,
+    };
+    dict.set_item("error", PyBytes::new(py, error))?;
     Ok(dict)
 }
 
@@ -194,5 +217,6 @@ fn worker<'py>(py: Python<'py>, report: &WorkerReport) -> PyResult<Bound<'py, Py
     dict.set_item("pid", report.pid)?;
     dict.set_item("stage", format!("{:?}", report.stage()))?;
     dict.set_item("name", &report.name)?;
+    dict.set_item("age_us", report.age_us)?;
     Ok(dict)
 }

@@ -299,6 +299,15 @@ impl ObjectCell {
         state.own_view.clone().or_else(|| state.view.upgrade())
     }
 
+    /// Whether readers hold the mapping, beside the object itself.
+    pub fn is_read(&self) -> bool {
+        let state = self.state.lock();
+        match &state.own_view {
+            Some(view) => Arc::strong_count(view) > 1,
+            None => state.view.strong_count() > 0,
+        }
+    }
+
     /// Remembers a mapping for other readers, without keeping it alive.
     pub fn remember_view(&self, view: &Arc<SharedView>) {
         self.state.lock().view = Arc::downgrade(view);

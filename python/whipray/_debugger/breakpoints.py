@@ -141,7 +141,7 @@ def active() -> dict[str, Breakpoint]:
 
 
 def _living_jobs() -> set[str]:
-    return {job["job_id"].hex() for job in _core.status()["jobs"]}
+    return {job["job_id"].hex() for job in _core.status()["jobs"] if not job["is_over"]}
 
 
 def _announced(identity: str) -> bytes:

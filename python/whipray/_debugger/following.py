@@ -67,9 +67,7 @@ class _FollowedRemote:
         target.__dict__["remote"] = value
 
 
-def _submit(
-    target: RemoteFunction, plain: Callable[..., Any], /, *args: Any, **kwargs: Any
-) -> Any:
+def _submit(target: RemoteFunction, plain: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     identity = _take()
     if identity is None:
         return plain(*args, **kwargs)

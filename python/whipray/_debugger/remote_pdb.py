@@ -212,4 +212,3 @@ def _let_in(connection: socket.socket, secret: bytes) -> socket.socket | None:
         return None
     connection.settimeout(None)
     return connection
-

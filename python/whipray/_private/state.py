@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from whipray import _cluster, _session
-from whipray.util.state._sources import actors as _actors
+from whipray.util.state._actors import actors as _actors
 from whipray.util.state._sources import nodes as _nodes
 
 __all__ = ["actors", "available_resources_per_node", "total_resources_per_node"]

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import whipray
 from whipray._state_command import output
 from whipray.util.state import api
+from whipray.util.state._asking import DEFAULT_LIMIT
 from whipray.util.state.common import StateSchema
 from whipray.util.state.exception import RayStateApiException
 
@@ -19,6 +19,7 @@ _LISTS: dict[str, Callable[..., Sequence[StateSchema]]] = {
     "nodes": api.list_nodes,
     "objects": api.list_objects,
     "placement-groups": api.list_placement_groups,
+    "runtime-envs": api.list_runtime_envs,
     "tasks": api.list_tasks,
     "workers": api.list_workers,
 }
@@ -41,15 +42,9 @@ def main(words: Sequence[str]) -> int:
     """Do what the words say; the exit code."""
     arguments = _parser().parse_args(words)
     try:
-        whipray.init(address=arguments.address or "auto", log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
-        return _fail(str(error))
-    try:
         print(arguments.run(arguments))
-    except (RayStateApiException, ValueError) as error:
+    except (ConnectionError, RayStateApiException, ValueError) as error:
         return _fail(str(error))
-    finally:
-        whipray.shutdown()
     return 0
 
 
@@ -75,9 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="COLUMN=VALUE",
         help="only those that have, or with != do not have, this value; may be given again",
     )
-    listing.add_argument(
-        "--limit", type=int, default=api.DEFAULT_LIMIT, help="the most that are shown"
-    )
+    listing.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="the most that are shown")
     listing.add_argument("--detail", action="store_true", help="all columns")
     listing.set_defaults(run=_list)
 
@@ -114,13 +107,12 @@ def _filter(text: str) -> tuple[str, str, str]:
 
 def _list(arguments: argparse.Namespace) -> str:
     rows = _LISTS[arguments.resource](
-        filters=arguments.filter, limit=arguments.limit, detail=arguments.detail
+        address=arguments.address,
+        filters=arguments.filter,
+        limit=arguments.limit,
+        detail=arguments.detail,
     )
-    # This command is a program of the cluster itself while it asks.
-    context = whipray.get_runtime_context()
-    own = {context.get_job_id(), context.get_worker_id()}
-    kept = [row for row in rows if not own & {row.get("job_id"), row.get("worker_id")}]
-    chosen = [_shown(row, arguments.detail) for row in kept]
+    chosen = [_shown(row, arguments.detail) for row in rows]
     form = arguments.format
     if form == "default":
         form = "yaml" if arguments.detail else "table"
@@ -137,7 +129,7 @@ def _shown(row: StateSchema, detail: bool) -> dict[str, Any]:
 
 
 def _get(arguments: argparse.Namespace) -> str:
-    found = _GETS[arguments.resource](arguments.id)
+    found = _GETS[arguments.resource](arguments.id, address=arguments.address)
     if not found:
         raise ValueError(f"nothing among the {arguments.resource} has the id {arguments.id}")
     if isinstance(found, list):
@@ -146,7 +138,8 @@ def _get(arguments: argparse.Namespace) -> str:
 
 
 def _summary(arguments: argparse.Namespace) -> str:
-    return output.as_summary(arguments.resource, _SUMMARIES[arguments.resource]()["cluster"])
+    summary = _SUMMARIES[arguments.resource](address=arguments.address)["cluster"]
+    return output.as_summary(arguments.resource, summary)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,7 @@ def from_pandas_refs(
     blocks: list[Any] = [dfs] if isinstance(dfs, ObjectRef) else list(dfs)
     for block in blocks:
         if not isinstance(block, ObjectRef):
-            raise ValueError(
-                f"Expected list of Ray object refs, got list containing {type(block)}"
-            )
+            raise ValueError(f"Expected list of Ray object refs, got list containing {type(block)}")
     descriptions = whipray.get([describe.remote(block) for block in blocks])
     return MaterializedDataset(blocks, descriptions)
 

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from whipray import _core
+from whipray._debugger import editors
 
 __all__ = ["set_trace"]
 
@@ -39,7 +40,11 @@ def is_installed() -> bool:
 
 def stop_at(frame: FrameType | None) -> None:
     """Wait for an editor and stop in ``frame``; see :func:`set_trace`."""
-    if _wait_for_editor():
+    debugpy = _open()
+    if debugpy is None or _address is None:
+        return
+    with editors.stopped(_address[1]):
+        _wait_for_editor(debugpy)
         import pydevd
 
         pydevd.settrace(stop_at_frame=frame)
@@ -47,19 +52,22 @@ def stop_at(frame: FrameType | None) -> None:
 
 def stop_at_exception(exception: BaseException) -> None:
     """Wait for an editor and show it where ``exception`` was raised; see :func:`set_trace`."""
-    if not _wait_for_editor():
+    debugpy = _open()
+    if debugpy is None or _address is None:
         return
-    import pydevd
+    with editors.stopped(_address[1]):
+        _wait_for_editor(debugpy)
+        import pydevd
 
-    debugger = pydevd.get_global_debugger()
-    thread = threading.current_thread()
-    info = debugger.set_additional_thread_info(thread)
-    info.is_tracing += 1
-    try:
-        description = (type(exception), exception, exception.__traceback__)
-        debugger.stop_on_unhandled_exception(debugger, thread, info, description)
-    finally:
-        info.is_tracing -= 1
+        debugger = pydevd.get_global_debugger()
+        thread = threading.current_thread()
+        info = debugger.set_additional_thread_info(thread)
+        info.is_tracing += 1
+        try:
+            description = (type(exception), exception, exception.__traceback__)
+            debugger.stop_on_unhandled_exception(debugger, thread, info, description)
+        finally:
+            info.is_tracing -= 1
 
 
 def _module() -> Any:
@@ -71,19 +79,24 @@ def _module() -> Any:
     return module if version >= _OLDEST else None
 
 
-def _wait_for_editor() -> bool:
-    """Whether one is attached now; False where there is no debugpy, which is logged."""
+def _open() -> Any:
+    """debugpy, which listens at ``_address`` now; None where it is not there, which is logged."""
     global _address
     debugpy = _module()
     if debugpy is None:
         _LOG.error(_MISSING)
-        return False
+        return None
     with _lock:
         if _address is None:
             # debugpy puts a hook of its own there, which does not wait for anybody.
             hook = sys.breakpointhook
             _address = debugpy.listen(("127.0.0.1", 0))
             sys.breakpointhook = hook
+    return debugpy
+
+
+def _wait_for_editor(debugpy: Any) -> None:
+    assert _address is not None
     name = _core.current_name() if _core.is_connected() else ""
     print(
         f"{name or 'The program'} waits for a debugger at {_address[0]}:{_address[1]} (debugpy)",
@@ -91,4 +104,3 @@ def _wait_for_editor() -> bool:
         flush=True,
     )
     debugpy.wait_for_client()
-    return True

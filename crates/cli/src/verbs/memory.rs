@@ -50,12 +50,12 @@ impl Kind {
         (Self::ActorHandle, "ACTOR_HANDLE"),
     ];
 
-    fn of(object: &ObjectReport, is_owner: bool) -> Self {
+    fn of(object: &ObjectReport) -> Self {
         if object.is_actor_handle {
             Self::ActorHandle
         } else if object.by_tasks > 0 {
             Self::UsedByPendingTask
-        } else if object.is_shared && (is_owner || object.is_pinned) {
+        } else if object.is_shared && object.is_pinned {
             Self::PinnedInMemory
         } else if object.local == 0 && object.by_objects > 0 {
             Self::CapturedInObject
@@ -84,7 +84,6 @@ struct Row {
 
 impl Row {
     fn of(process: &ProcessReport, object: &ObjectReport, ip: &str) -> Self {
-        let is_owner = object.owner == process.worker;
         let is_known = object.is_ready && !object.is_actor_handle;
         Self {
             ip: ip.to_owned(),
@@ -99,7 +98,7 @@ impl Row {
                 site => site.to_owned(),
             },
             size_bytes: is_known.then_some(object.size_bytes),
-            kind: Kind::of(object, is_owner),
+            kind: Kind::of(object),
             object: object.object.to_hex(),
         }
     }
@@ -309,6 +308,7 @@ mod tests {
     fn each_reference_has_its_kind() {
         let shared = ObjectReport {
             is_shared: true,
+            is_pinned: true,
             ..object(1)
         };
         let used = ObjectReport {
@@ -325,15 +325,18 @@ mod tests {
             ..object(1)
         };
         let kinds: Vec<&str> = [&object(1), &shared, &used, &captured, &handle]
-            .map(|object| Kind::of(object, true).name())
+            .map(|object| Kind::of(object).name())
             .to_vec();
         let all: Vec<&str> = Kind::ALL.iter().map(|(_, name)| *name).collect();
         assert_eq!(kinds, all);
-        let borrowed = Kind::of(&shared, false);
+        let unread = ObjectReport {
+            is_pinned: false,
+            ..shared
+        };
         assert_eq!(
-            borrowed,
+            Kind::of(&unread),
             Kind::LocalReference,
-            "a borrower without a view pins nothing"
+            "without a view nothing is pinned"
         );
     }
 

@@ -79,14 +79,15 @@ impl fmt::Display for Report<'_> {
             .actors
             .iter()
             .filter(|actor| actor.state != ActorState::Dead as i32);
+        let jobs: Vec<_> = status.jobs.iter().filter(|job| !job.is_over).collect();
         writeln!(
             out,
             "\nDrivers: {}, live actors: {}",
-            status.jobs.len(),
+            jobs.len(),
             live.count()
         )?;
         if self.is_verbose {
-            for job in &status.jobs {
+            for job in jobs.into_iter().map(|job| &job.description) {
                 writeln!(
                     out,
                     "  job {}  pid {}  {}",

@@ -392,7 +392,7 @@ impl Control {
                 continue;
             }
             // Whoever may restart at all does so here, whatever it has used up.
-            if is_preempted && entry.spec.max_restarts > 0 {
+            if is_preempted && entry.spec.max_restarts != 0 {
                 entry.preempted += 1;
             }
             let cause = match self.actors.get(&actor) {

@@ -62,6 +62,8 @@ pub struct Actor {
     pub promised_by: Option<NodeId>,
     /// Restarts that do not count: its node was taken away.
     pub preempted: u32,
+    /// How it shows itself, once its constructor is through.
+    pub shown_as: String,
     pub subscribers: Vec<WorkerId>,
 }
 
@@ -151,6 +153,12 @@ impl Actor {
             waits_for_arguments: !self.is_complete && !self.is_dead(),
             detached: self.spec.detached,
             owner: self.spec.owner.worker,
+            restarts_by_drains: self.preempted,
+            group: self.spec.group(),
+            strategy: self.spec.strategy.clone(),
+            environment: self.spec.environment.clone(),
+            parent: self.spec.creation.parent,
+            shown_as: self.shown_as.clone(),
         }
     }
 }
@@ -220,6 +228,7 @@ impl Control {
             is_recalled: false,
             promised_by: None,
             preempted: 0,
+            shown_as: String::new(),
             subscribers: Vec::new(),
         };
         self.actors.insert(actor, entry);
@@ -336,6 +345,7 @@ impl Control {
         match started.failure {
             None => {
                 entry.life = Life::Alive { address, pid };
+                entry.shown_as = started.shown_as;
                 self.actor_changed(actor);
             }
             Some(failure) => {

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use whipray_proto::link::ControlSays;
-use whipray_proto::messages::cluster::{JobReply, JobRequest};
+use whipray_proto::messages::cluster::{JobReply, JobRequest, JobStatus};
 use whipray_proto::messages::session::JobDescription;
 use whipray_proto::object::WorkerAddress;
-use whipray_proto::{DeathCause, JobId, WorkerId};
+use whipray_proto::{DeathCause, JobId, WorkerId, limits};
 
 use super::Control;
 use crate::storage::Table;
@@ -17,9 +17,26 @@ pub struct Job {
     pub description: JobDescription,
     /// The driver is gone; the job is remembered for its detached actors.
     pub is_over: bool,
+    started_us: u64,
+    over_us: u64,
 }
 
 impl Job {
+    /// For people.
+    pub fn status(&self, now_us: u64) -> JobStatus {
+        let over_since_us = match self.is_over {
+            true => now_us.saturating_sub(self.over_us),
+            false => 0,
+        };
+        JobStatus {
+            description: self.description.clone(),
+            node: self.driver.node,
+            age_us: now_us.saturating_sub(self.started_us),
+            is_over: self.is_over,
+            over_since_us,
+        }
+    }
+
     /// What a node without its driver hears of it.
     pub fn started(&self) -> ControlSays {
         ControlSays::JobStarted {
@@ -40,6 +57,8 @@ impl Control {
             driver,
             description: description.clone(),
             is_over: false,
+            started_us: self.now_us,
+            over_us: 0,
         };
         let (driver, home) = (entry.driver.worker, self.homes.get(&entry.driver.worker));
         let (started, home) = (entry.started(), home.copied());
@@ -92,6 +111,7 @@ impl Control {
             self.end_actors_of_job(job, cause);
             if let Some(entry) = self.jobs.get_mut(&job) {
                 entry.is_over = true;
+                entry.over_us = self.now_us;
             }
             self.end_groups_of_job(job);
             for node in self.alive_nodes() {
@@ -116,7 +136,10 @@ impl Control {
                 .any(|actor| actor.spec.job == job && !actor.is_dead())
         };
         if is_over && !is_used() {
-            self.jobs.remove(&job);
+            self.past_jobs.extend(self.jobs.remove(&job));
+            if self.past_jobs.len() > limits::PAST_JOBS_REMEMBERED {
+                self.past_jobs.pop_front();
+            }
             self.keep(Table::Jobs, job_key(job), None);
         }
     }

@@ -28,6 +28,8 @@ pub struct Member {
     pub is_suspect: bool,
     pub drain: Option<Drain>,
     pub death: Option<DeathCause>,
+    joined_us: u64,
+    died_us: u64,
     pub pulse: Pulse,
     /// What actors were sent there that it has not spoken of since.
     pub promised: BTreeMap<ActorId, Resources>,
@@ -79,9 +81,15 @@ impl Member {
     }
 
     /// For people.
-    pub fn shown(&self) -> NodeStatus {
+    pub fn shown(&self, now_us: u64) -> NodeStatus {
+        let dead_since_us = match self.is_dead() {
+            true => now_us.saturating_sub(self.died_us),
+            false => 0,
+        };
         NodeStatus {
             state: self.state() as i32,
+            age_us: now_us.saturating_sub(self.joined_us),
+            dead_since_us,
             ..self.status.clone()
         }
     }
@@ -101,6 +109,8 @@ impl Control {
                 is_suspect: false,
                 drain: None,
                 death: None,
+                joined_us: self.now_us,
+                died_us: 0,
                 pulse: self.watchfulness.pulse(),
                 promised: BTreeMap::new(),
                 wants: None,
@@ -190,6 +200,7 @@ impl Control {
         member.promised = BTreeMap::new();
         member.wants = None;
         member.death = Some(cause.clone());
+        member.died_us = self.now_us;
         self.keep_node(node);
         self.fence(node, cause.detail.clone());
         self.node_changed(node);
@@ -229,7 +240,7 @@ impl Control {
         let Some(member) = self.nodes.get(&node) else {
             return;
         };
-        let value = prost::Message::encode_to_vec(&member.shown()).into();
+        let value = prost::Message::encode_to_vec(&member.shown(self.now_us)).into();
         self.keep(Table::Nodes, node_key(node), Some(value));
     }
 

@@ -73,6 +73,8 @@ pub struct Control {
     /// The node of each process that control knows of.
     homes: FxHashMap<WorkerId, NodeId>,
     jobs: FxHashMap<JobId, Job>,
+    /// Jobs of which nothing is left, the oldest first, for those who ask what has been.
+    past_jobs: VecDeque<Job>,
     last_job: u32,
     actors: FxHashMap<ActorId, Actor>,
     /// Those without a process, in the order in which they came.
@@ -132,6 +134,7 @@ impl Control {
             watch: (false, false),
             homes: FxHashMap::default(),
             jobs: FxHashMap::default(),
+            past_jobs: VecDeque::new(),
             last_job: 0,
             actors: FxHashMap::default(),
             line: BTreeMap::new(),

@@ -7,7 +7,6 @@ use whipray_proto::{NodeId, Resources, WorkerId, limits};
 use super::Control;
 use super::groups::Group;
 use super::health::micros;
-use super::membership::Member;
 
 /// A question that waits for the reports of nodes.
 #[derive(Clone, Debug)]
@@ -109,12 +108,13 @@ impl Control {
             .map(super::actors::Actor::status)
             .collect();
         actors.sort_unstable_by_key(|actor| actor.actor);
-        let jobs = self.jobs.values().filter(|job| !job.is_over);
-        let mut jobs: Vec<_> = jobs.map(|job| job.description.clone()).collect();
-        jobs.sort_unstable_by_key(|job| job.job);
+        let jobs = self.jobs.values().chain(&self.past_jobs);
+        let mut jobs: Vec<_> = jobs.map(|job| job.status(self.now_us)).collect();
+        jobs.sort_unstable_by_key(|job| job.description.job);
+        let nodes = self.nodes.values();
         let reply = StatusReply {
             request: question.request,
-            nodes: self.nodes.values().map(Member::shown).collect(),
+            nodes: nodes.map(|member| member.shown(self.now_us)).collect(),
             demands,
             actors,
             jobs,

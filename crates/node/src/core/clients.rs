@@ -227,7 +227,7 @@ impl Node {
             node_ip: self.config.node_ip.clone(),
             ..DeathCause::new(DeathKind::Unknown, detail)
         };
-        self.announce_death(entry.worker, cause);
+        self.announce_death(entry.worker, cause, now);
         self.schedule(now);
     }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use whipray_proto::link::NodeSays;
+use whipray_proto::messages::inquiry::EndedWorker;
 use whipray_proto::messages::lease::{LeaseLost, WorkerDied};
 use whipray_proto::{DeathCause, DeathKind, NodeId, WorkerId, limits};
 
@@ -16,7 +17,7 @@ use super::{ClientId, Effect, Node};
 #[derive(Debug, Default)]
 pub struct Obituaries {
     watchers: FxHashMap<WorkerId, Vec<ClientId>>,
-    causes: FxHashMap<WorkerId, DeathCause>,
+    causes: FxHashMap<WorkerId, (DeathCause, Micros)>,
     order: VecDeque<WorkerId>,
     /// The nodes of watched processes that are not here; they will say when these are gone.
     elsewhere: FxHashMap<WorkerId, NodeId>,
@@ -71,8 +72,8 @@ impl Obituaries {
     }
 
     /// Keeps a cause, and returns those who want to hear of it.
-    pub fn record(&mut self, worker: WorkerId, cause: DeathCause) -> Vec<ClientId> {
-        if self.causes.insert(worker, cause).is_none() {
+    pub fn record(&mut self, worker: WorkerId, cause: DeathCause, now: Micros) -> Vec<ClientId> {
+        if self.causes.insert(worker, (cause, now)).is_none() {
             self.order.push_back(worker);
         }
         if self.order.len() > limits::DEATHS_REMEMBERED
@@ -84,7 +85,23 @@ impl Obituaries {
     }
 
     pub fn cause(&self, worker: WorkerId) -> Option<&DeathCause> {
-        self.causes.get(&worker)
+        self.causes.get(&worker).map(|(cause, _)| cause)
+    }
+
+    /// The workers of a node that have ended, the last ones, in the order of their ends.
+    pub fn ended_of(&self, node: &NodeId, now: Micros) -> Vec<EndedWorker> {
+        let ended = self.order.iter().rev().filter(|worker| worker.is_of(node));
+        let ended = ended.take(limits::DEATHS_TOLD).filter_map(|worker| {
+            let (cause, at) = self.causes.get(worker)?;
+            Some(EndedWorker {
+                worker: *worker,
+                cause: cause.clone(),
+                age_us: now.saturating_sub(*at),
+            })
+        });
+        let mut ended: Vec<EndedWorker> = ended.collect();
+        ended.reverse();
+        ended
     }
 }
 
@@ -259,13 +276,13 @@ impl Node {
             self.remove_client(client, now);
             self.effects.push(Effect::Close { client });
         }
-        self.announce_death(worker, cause.clone());
+        self.announce_death(worker, cause.clone(), now);
         (!has_started).then_some((entry.environment, cause))
     }
 
     /// Tells control and those who watch a process that it is gone.
-    pub(super) fn announce_death(&mut self, worker: WorkerId, cause: DeathCause) {
-        for watcher in self.obituaries.record(worker, cause.clone()) {
+    pub(super) fn announce_death(&mut self, worker: WorkerId, cause: DeathCause, now: Micros) {
+        for watcher in self.obituaries.record(worker, cause.clone(), now) {
             self.send(
                 watcher,
                 WorkerDied {

@@ -254,10 +254,14 @@ impl Node {
             workers: self
                 .pool
                 .iter()
-                .map(|(worker, entry)| self.report_worker(worker, entry))
+                .map(|(worker, entry)| WorkerReport {
+                    age_us: now.saturating_sub(entry.spawned_at),
+                    ..self.report_worker(worker, entry)
+                })
                 .collect(),
             demands: self.report_demands(now),
             placements: self.report_placements(now),
+            ended: self.obituaries.ended_of(&self.config.node, now),
         }
     }
 

@@ -79,7 +79,7 @@ impl Node {
     /// A process of another node that is watched here is gone.
     pub(super) fn died_elsewhere(&mut self, worker: WorkerId, cause: DeathCause, now: Micros) {
         let is_owner = self.obituaries.forget_elsewhere(worker);
-        for watcher in self.obituaries.record(worker, cause.clone()) {
+        for watcher in self.obituaries.record(worker, cause.clone(), now) {
             let cause = cause.clone();
             self.send(watcher, WorkerDied { worker, cause });
         }

@@ -61,6 +61,8 @@ pub struct Worker {
     pub work: Work,
     /// Why the node ended it, or why it said that it ends; overrides what the exit status tells.
     pub verdict: Option<DeathCause>,
+    /// When the template was asked for it.
+    pub spawned_at: Micros,
 }
 
 impl Worker {
@@ -143,6 +145,7 @@ impl Pool {
             link: Link::Starting,
             work: Work::Idle { since: now },
             verdict: None,
+            spawned_at: now,
         };
         self.workers.insert(worker, entry);
         self.starting.insert(worker);

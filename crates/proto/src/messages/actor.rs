@@ -67,6 +67,9 @@ pub struct ActorStarted {
     /// Set where the constructor raised.
     #[prost(message, optional, tag = "3")]
     pub failure: Option<Failure>,
+    /// How the actor shows itself, where its class says that; else empty.
+    #[prost(string, tag = "4")]
+    pub shown_as: String,
 }
 
 /// The life of an actor.

@@ -1,13 +1,15 @@
 //! Questions to the cluster, its key-value store, and the output of workers.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::failure::DeathCause;
-use crate::ids::{ActorId, JobId, NodeId, WorkerId};
+use crate::ids::{ActorId, JobId, NodeId, PlacementGroupId, TaskId, WorkerId};
 use crate::messages::scaling::ScalingStatus;
 use crate::messages::session::JobDescription;
 use crate::resources::Resources;
-use crate::scheduling::BundleId;
+use crate::scheduling::{BundleId, SchedulingStrategy};
 
 /// What to do with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
@@ -82,7 +84,7 @@ pub struct NodeStatus {
     #[prost(message, required, tag = "7")]
     pub available: Resources,
     #[prost(btree_map = "string, string", tag = "8")]
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     #[prost(bool, tag = "9")]
     pub is_head: bool,
     #[prost(uint64, tag = "10")]
@@ -127,6 +129,12 @@ pub struct NodeStatus {
     /// What it waits for, where it is to go, as a clause; else empty.
     #[prost(string, tag = "25")]
     pub goes_after: String,
+    /// Since it joined, by the control's clock, which fills this and the next in.
+    #[prost(uint64, tag = "29")]
+    pub age_us: u64,
+    /// Since it is dead; zero for one that is not.
+    #[prost(uint64, tag = "30")]
+    pub dead_since_us: u64,
 }
 
 /// How a node came to its end, with Ray's numbers.
@@ -214,6 +222,42 @@ pub struct ActorStatus {
     pub detached: bool,
     #[prost(message, required, tag = "19")]
     pub owner: WorkerId,
+    /// Those of its restarts that happened because its node was drained.
+    #[prost(uint32, tag = "20")]
+    pub restarts_by_drains: u32,
+    /// The placement group that it runs in.
+    #[prost(message, optional, tag = "21")]
+    pub group: Option<PlacementGroupId>,
+    /// Where it may run; absent for the default.
+    #[prost(message, optional, boxed, tag = "22")]
+    pub strategy: Option<Box<SchedulingStrategy>>,
+    /// Variables that its process was given.
+    #[prost(btree_map = "string, string", tag = "23")]
+    pub environment: BTreeMap<String, String>,
+    /// The task that created it.
+    #[prost(message, required, tag = "24")]
+    pub parent: TaskId,
+    /// How it shows itself, where its class says that; else empty.
+    #[prost(string, tag = "25")]
+    pub shown_as: String,
+}
+
+/// One job, for lists. Times are ages, by the control's clock.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct JobStatus {
+    #[prost(message, required, tag = "1")]
+    pub description: JobDescription,
+    /// The node of its driver.
+    #[prost(message, required, tag = "2")]
+    pub node: NodeId,
+    #[prost(uint64, tag = "3")]
+    pub age_us: u64,
+    /// Its driver is gone.
+    #[prost(bool, tag = "4")]
+    pub is_over: bool,
+    /// Since its driver is gone.
+    #[prost(uint64, tag = "5")]
+    pub over_since_us: u64,
 }
 
 /// Control to whoever asked.
@@ -227,8 +271,9 @@ pub struct StatusReply {
     pub demands: Vec<PendingDemand>,
     #[prost(message, repeated, tag = "4")]
     pub actors: Vec<ActorStatus>,
-    #[prost(message, repeated, tag = "5")]
-    pub jobs: Vec<JobDescription>,
+    /// Those that run, and the last ones that are over.
+    #[prost(message, repeated, tag = "9")]
+    pub jobs: Vec<JobStatus>,
     #[prost(string, tag = "6")]
     pub version: String,
     #[prost(string, tag = "7")]

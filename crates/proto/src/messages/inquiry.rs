@@ -6,8 +6,10 @@
 
 use bytes::Bytes;
 
-use crate::failure::FailureKind;
-use crate::ids::{ActorId, JobId, NodeId, ObjectId, TaskId, WorkerId};
+use crate::failure::{DeathCause, FailureKind};
+use crate::ids::{
+    ActorId, FunctionId, JobId, NodeId, ObjectId, PlacementGroupId, TaskId, WorkerId,
+};
 use crate::resources::Resources;
 
 /// Anyone to its node, or one node to another: what do these processes know?
@@ -229,6 +231,15 @@ pub struct TaskReport {
     pub due_in_us: u64,
     #[prost(message, required, tag = "13")]
     pub parent: TaskId,
+    /// Its function; the actor's class for a call of one.
+    #[prost(message, required, tag = "14")]
+    pub function: FunctionId,
+    /// The method, for a call of an actor.
+    #[prost(string, tag = "15")]
+    pub method: String,
+    /// The placement group that it is to run in.
+    #[prost(message, optional, tag = "16")]
+    pub group: Option<PlacementGroupId>,
 }
 
 /// How a task came to its end.
@@ -271,6 +282,19 @@ pub struct EndedReport {
     /// With [`TaskEnd::Failed`].
     #[prost(enumeration = "FailureKind", tag = "11")]
     pub failure: i32,
+    /// Its function; the actor's class for a call of one.
+    #[prost(message, required, tag = "12")]
+    pub function: FunctionId,
+    /// The method, for a call of an actor.
+    #[prost(string, tag = "13")]
+    pub method: String,
+    /// The placement group that it was to run in.
+    #[prost(message, optional, tag = "14")]
+    pub group: Option<PlacementGroupId>,
+    /// With [`TaskEnd::Failed`] the sentence, with [`TaskEnd::Raised`] the pickled exception; empty
+    /// where it is a large one.
+    #[prost(bytes = "bytes", tag = "15")]
+    pub error: Bytes,
 }
 
 /// A task that a process runs.
@@ -327,6 +351,21 @@ pub struct NodeReport {
     pub demands: Vec<DemandReport>,
     #[prost(message, repeated, tag = "7")]
     pub placements: Vec<PlacementReport>,
+    /// Its workers that have ended, the last ones, in the order of their ends.
+    #[prost(message, repeated, tag = "8")]
+    pub ended: Vec<EndedWorker>,
+}
+
+/// A worker process that is gone.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct EndedWorker {
+    #[prost(message, required, tag = "1")]
+    pub worker: WorkerId,
+    #[prost(message, required, tag = "2")]
+    pub cause: DeathCause,
+    /// Since its end.
+    #[prost(uint64, tag = "3")]
+    pub age_us: u64,
 }
 
 /// What a worker process is there for.
@@ -368,6 +407,9 @@ pub struct WorkerReport {
     pub is_blocked: bool,
     #[prost(message, optional, tag = "9")]
     pub job: Option<JobId>,
+    /// Since it was started.
+    #[prost(uint64, tag = "10")]
+    pub age_us: u64,
 }
 
 /// What an owner wants of one scheduling class and does not have.

@@ -98,6 +98,7 @@ impl Executor {
         let exception = match constructed {
             Ok(instance) => {
                 let concurrency = concurrency(&spec);
+                let shown_as = shown_as(&instance);
                 let actor = Actor {
                     id: spec.actor,
                     instance: instance.unbind(),
@@ -106,7 +107,7 @@ impl Executor {
                 if self.actor.set(py, actor).is_err() {
                     return Err(PyRuntimeError::new_err("this worker is already an actor"));
                 }
-                runtime.actor_started(spec.actor, incarnation, None, &brought);
+                runtime.actor_started(spec.actor, incarnation, Ok(shown_as), &brought);
                 return Ok(true);
             }
             Err(Unready::Unreadable(error)) if error.is_instance_of::<PySystemExit>(py) => {
@@ -121,7 +122,7 @@ impl Executor {
         let message = format!("The constructor of the actor, {name}, raised.");
         let mut failure = Failure::new(FailureKind::ActorDied, spec.actor.to_hex(), message);
         failure.exception = exception;
-        runtime.actor_started(spec.actor, incarnation, Some(failure), &brought);
+        runtime.actor_started(spec.actor, incarnation, Err(failure), &brought);
         Ok(false)
     }
 
@@ -142,6 +143,26 @@ impl Executor {
                 .actor_exiting(actor.id, DeathCause::new(kind, detail));
         }
     }
+}
+
+/// What the `__repr__` of an actor's class says, cut where it is long; nothing where the class has
+/// none of its own.
+fn shown_as(instance: &Bound<'_, PyAny>) -> String {
+    const LONGEST: usize = 256;
+    let is_own = || {
+        let plain = instance.py().get_type::<PyAny>().getattr("__repr__")?;
+        let method = instance.get_type().getattr("__repr__")?;
+        PyResult::Ok(!method.is(&plain))
+    };
+    if !is_own().unwrap_or(false) {
+        return String::new();
+    }
+    // One that fails is the user's concern where it is asked for.
+    let text = instance.repr().map(|text| text.to_string());
+    text.map_or_else(
+        |_| String::new(),
+        |text| text.chars().take(LONGEST).collect(),
+    )
 }
 
 fn concurrency(spec: &ActorSpec) -> Concurrency {

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use whipray_proto::failure::FailureKind;
 use whipray_proto::messages::inquiry::{EndedReport, TaskEnd};
 use whipray_proto::task::{TaskKind, TaskReply};
-use whipray_proto::{ObjectValue, TaskId, WorkerId, limits};
+use whipray_proto::{FunctionId, ObjectValue, PlacementGroupId, TaskId, WorkerId, limits};
 
 use crate::core::tasks::{Micros, Task};
 
@@ -52,6 +53,29 @@ impl End {
     }
 }
 
+/// What an owner knows of the end of a task.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    pub run: Run,
+    pub end: End,
+    /// The placement group that it was to run in.
+    pub group: Option<PlacementGroupId>,
+    /// The sentence of the failure, or the pickled exception.
+    pub error: Bytes,
+}
+
+/// What is remembered of the error among the results of a task; a large one is not.
+pub fn error_of(returns: &[ObjectValue]) -> Bytes {
+    let mut errors = returns.iter().filter_map(|value| match &value.failure {
+        Some(failure) => Some(failure.message.as_bytes()),
+        None => value.is_error.then_some(&value.data[..]),
+    });
+    match errors.next() {
+        Some(error) if error.len() <= limits::ENDED_ERROR_BYTES => Bytes::copy_from_slice(error),
+        _ => Bytes::new(),
+    }
+}
+
 struct Ended {
     task: TaskId,
     name: String,
@@ -61,6 +85,10 @@ struct Ended {
     submitted: Micros,
     run: Run,
     end: End,
+    function: FunctionId,
+    method: String,
+    group: Option<PlacementGroupId>,
+    error: Bytes,
 }
 
 /// The last [`limits::ENDED_TASKS`] tasks that are through.
@@ -70,8 +98,14 @@ pub struct History {
 }
 
 impl History {
-    /// The task of this name is through.
-    pub fn add(&mut self, name: String, task: &Task, run: Run, end: End) {
+    /// The task of these names, of its own and of its method, is through.
+    pub fn add(&mut self, (name, method): (String, String), task: &Task, ended: Ending) {
+        let Ending {
+            run,
+            end,
+            group,
+            error,
+        } = ended;
         if self.ended.len() == limits::ENDED_TASKS {
             self.ended.pop_front();
         }
@@ -84,6 +118,10 @@ impl History {
             submitted: task.submitted,
             run,
             end,
+            function: task.spec.function,
+            method,
+            group,
+            error,
         });
     }
 
@@ -112,6 +150,10 @@ impl History {
                 ended_at_us,
                 end: end as i32,
                 failure: failure as i32,
+                function: ended.function,
+                method: ended.method.clone(),
+                group: ended.group,
+                error: ended.error.clone(),
             }
         })
     }
@@ -165,6 +207,20 @@ mod tests {
         assert_eq!(all.len(), limits::ENDED_TASKS);
         assert_eq!(ended(&owner, 3), all[limits::ENDED_TASKS - 3..]);
         assert_eq!(ended(&owner, 0), []);
+    }
+
+    #[test]
+    fn small_errors_are_remembered() {
+        let raised = |size| ObjectValue {
+            is_error: true,
+            data: vec![7; size].into(),
+            ..ObjectValue::default()
+        };
+        let failure = Failure::new(FailureKind::WorkerCrashed, "", "it is gone");
+        assert_eq!(error_of(&[raised(3)]), vec![7; 3]);
+        assert_eq!(error_of(&[raised(limits::ENDED_ERROR_BYTES + 1)]), "");
+        assert_eq!(error_of(&[ObjectValue::failed(failure)]), "it is gone");
+        assert_eq!(error_of(&[ObjectValue::default()]), "");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How tasks of ours end: answers, retries, crashes, the deaths of actors.
 
+use bytes::Bytes;
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::actor::{ActorState, ActorUpdate};
 use whipray_proto::messages::lease::{
@@ -12,7 +13,7 @@ use crate::core::Core;
 use crate::core::actors::Turn;
 use crate::core::cancelling::Cancellation;
 use crate::core::effect::{DriverEvent, Effect};
-use crate::core::history::{End, Run};
+use crate::core::history::{self, End, Ending, Run};
 use crate::core::party::Party;
 use crate::core::tasks::Micros;
 
@@ -178,6 +179,10 @@ impl Core {
         };
         let tried = self.tried.take(&task);
         let end = End::of(&returns);
+        let error = match end {
+            End::Returned => Bytes::new(),
+            End::Raised | End::Failed(_) => history::error_of(&returns),
+        };
         let mut any_shared = false;
         if let (Some(stream), Some(returned)) = (&entry.stream, returns.first()) {
             self.end_stream(stream, returned, from, now);
@@ -206,11 +211,20 @@ impl Core {
         }
         // What may run again needs its name.
         let is_kept = any_shared || self.lineage.has_users(&task);
-        let name = match is_kept {
-            true => entry.spec.name.clone(),
-            false => std::mem::take(&mut entry.spec.name),
+        let names = match is_kept {
+            true => (entry.spec.name.clone(), entry.spec.method.clone()),
+            false => (
+                std::mem::take(&mut entry.spec.name),
+                std::mem::take(&mut entry.spec.method),
+            ),
         };
-        self.history.add(name, &entry, run, end);
+        let ending = Ending {
+            run,
+            end,
+            group: self.tasks.group_of(&entry),
+            error,
+        };
+        self.history.add(names, &entry, ending);
         if is_kept {
             self.retire(entry);
         } else {

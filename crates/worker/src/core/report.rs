@@ -158,7 +158,7 @@ impl Core {
             by_tasks,
             by_objects,
             borrowers,
-            is_pinned: entry.cell.view().is_some(),
+            is_pinned: entry.cell.is_read(),
             is_actor_handle: is_handle_object(&object),
             nodes: self.objects.nodes_of(&object),
             call_site: self.objects.call_site(&object).to_owned(),
@@ -220,6 +220,9 @@ impl Core {
             attempt: spec.attempt,
             parent: spec.parent,
             is_actor_method,
+            function: spec.function,
+            method: spec.method.clone(),
+            group: self.tasks.group_of(task),
             ..TaskReport::default()
         };
         if !is_actor_method {

@@ -17,8 +17,10 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use whipray_proto::messages::lease::{IdleReturned, LeaseReturn, LeaseTarget, SchedulingClass};
+use whipray_proto::task::TaskKind;
 use whipray_proto::{
-    Assignment, LeaseId, NodeId, ObjectId, TaskId, TaskSpec, WorkerAddress, WorkerId, limits,
+    Assignment, LeaseId, NodeId, ObjectId, PlacementGroupId, TaskId, TaskSpec, WorkerAddress,
+    WorkerId, limits,
 };
 
 use crate::core::effect::Effect;
@@ -632,6 +634,15 @@ impl TaskTable {
     pub fn describe(&self, number: u64) -> Option<(&str, &SchedulingClass)> {
         let class = self.classes.get(usize::try_from(number).ok()?)?;
         Some((&class.example, &class.definition))
+    }
+
+    /// The placement group that a task is to run in; that of an actor is not known to its callers.
+    pub fn group_of(&self, task: &Task) -> Option<PlacementGroupId> {
+        if task.spec.kind() == TaskKind::ActorMethod {
+            return None;
+        }
+        let (_, class) = self.describe(u64::from(task.class))?;
+        Some(class.strategy.as_ref()?.group.as_ref()?.group)
     }
 
     /// What is to be sent with a pushed task: its spec, and with the first one of a lease what the

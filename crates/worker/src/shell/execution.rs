@@ -151,9 +151,13 @@ impl Runtime {
         &self,
         actor: ActorId,
         incarnation: u32,
-        failure: Option<Failure>,
+        outcome: Result<String, Failure>,
         brought: &[ObjectId],
     ) {
+        let (shown_as, failure) = match outcome {
+            Ok(shown_as) => (shown_as, None),
+            Err(failure) => (String::new(), Some(failure)),
+        };
         let mut state = self.state.lock();
         state.core.keep_constructor_references(brought);
         self.send(
@@ -162,6 +166,7 @@ impl Runtime {
                 actor,
                 incarnation,
                 failure,
+                shown_as,
             }
             .into(),
         );

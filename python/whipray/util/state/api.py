@@ -7,28 +7,27 @@ remembers the last 10,000, for as long as it lives.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Union
 
-from whipray import _session
-from whipray.util.state import _sources
+from whipray.util.state import _actors, _environments, _sources, _tasks, _workers
+from whipray.util.state._asking import DEFAULT_LIMIT, Filters, Row, ask, select
+from whipray.util.state._logs import get_log, list_logs
 from whipray.util.state.common import (
     ActorState,
     JobState,
     NodeState,
     ObjectState,
     PlacementGroupState,
-    StateSchema,
-    SupportedFilterType,
+    RuntimeEnvState,
     TaskState,
     WorkerState,
 )
-from whipray.util.state.exception import RayStateApiException
 
 __all__ = [
     "get_actor",
     "get_job",
+    "get_log",
     "get_node",
     "get_objects",
     "get_placement_group",
@@ -36,9 +35,11 @@ __all__ = [
     "get_worker",
     "list_actors",
     "list_jobs",
+    "list_logs",
     "list_nodes",
     "list_objects",
     "list_placement_groups",
+    "list_runtime_envs",
     "list_tasks",
     "list_workers",
     "summarize_actors",
@@ -46,69 +47,7 @@ __all__ = [
     "summarize_tasks",
 ]
 
-Filters = Optional[list[tuple[str, str, SupportedFilterType]]]
-Row = TypeVar("Row", bound=StateSchema)
-
 DEFAULT_RPC_TIMEOUT = 30
-DEFAULT_LIMIT = 100
-_LARGEST_LIMIT = 10_000
-
-
-def _rows(source: Callable[[], list[Row]], raise_on_missing_output: bool) -> list[Row]:
-    _session.ensure()
-    try:
-        return source()
-    except _sources.Silent as silent:
-        if raise_on_missing_output:
-            raise RayStateApiException(
-                f"The answer is not complete: {silent}. Give raise_on_missing_output=False to get "
-                "what the others said."
-            ) from None
-        warnings.warn(f"The answer is not complete: {silent}.", stacklevel=3)
-        return silent.rows
-
-
-def _list(
-    source: Callable[[], list[Row]],
-    filters: Filters,
-    limit: int,
-    detail: bool,
-    raise_on_missing_output: bool,
-) -> list[Row]:
-    if limit > _LARGEST_LIMIT:
-        raise RayStateApiException(
-            f"Given limit {limit} exceeds the supported limit {_LARGEST_LIMIT}."
-        )
-    for _, predicate, _ in filters or ():
-        if predicate not in ("=", "!="):
-            raise ValueError(
-                f"Unsupported filter predicate {predicate} is given. Available predicates: =, !=."
-            )
-    rows = _rows(source, raise_on_missing_output)
-    for column, predicate, value in filters or ():
-        rows = [row for row in rows if _matches(row, column, predicate, value)]
-    rows = rows[:limit]
-    if not detail:
-        for row in rows:
-            for column in type(row).detail_columns():
-                row[column] = None
-    return rows
-
-
-def _matches(row: StateSchema, column: str, predicate: str, value: SupportedFilterType) -> bool:
-    if column not in type(row).columns():
-        raise RayStateApiException(
-            f"The column {column!r} cannot be filtered by. It can be any of "
-            f"{sorted(type(row).columns())}."
-        )
-    actual = row[column]
-    if isinstance(actual, bool):
-        equal = actual == (
-            value if isinstance(value, bool) else str(value).lower() in ("true", "1")
-        )
-    else:
-        equal = str(actual).lower() == str(value).lower()
-    return equal == (predicate == "=")
 
 
 def list_actors(
@@ -122,9 +61,15 @@ def list_actors(
 ) -> list[ActorState]:
     """The actors; ``filters`` are ``(column, "=" or "!=", value)``.
 
-    ``detail`` fills all columns in. Raises RayStateApiException for a column that there is not.
+    ``detail`` fills all columns in. The cluster that the process is connected to answers; without
+    one that of ``address``, or of this machine. ``timeout`` has no effect.
+
+    Raises RayStateApiException for a column that there is not and for a ``limit`` above 10,000,
+    ValueError for a malformed filter, ConnectionError where there is no cluster.
     """
-    return _list(_sources.actors, filters, limit, detail, raise_on_missing_output)
+    return select(
+        ActorState, _actors.actors, address, filters, limit, detail, raise_on_missing_output
+    )
 
 
 def list_placement_groups(
@@ -137,7 +82,15 @@ def list_placement_groups(
     _explain: bool = False,
 ) -> list[PlacementGroupState]:
     """The placement groups; see :func:`list_actors`."""
-    return _list(_sources.placement_groups, filters, limit, detail, raise_on_missing_output)
+    return select(
+        PlacementGroupState,
+        _sources.placement_groups,
+        address,
+        filters,
+        limit,
+        detail,
+        raise_on_missing_output,
+    )
 
 
 def list_nodes(
@@ -150,7 +103,9 @@ def list_nodes(
     _explain: bool = False,
 ) -> list[NodeState]:
     """The machines; see :func:`list_actors`."""
-    return _list(_sources.nodes, filters, limit, detail, raise_on_missing_output)
+    return select(
+        NodeState, _sources.nodes, address, filters, limit, detail, raise_on_missing_output
+    )
 
 
 def list_jobs(
@@ -162,8 +117,8 @@ def list_jobs(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[JobState]:
-    """The programs that run; see :func:`list_actors`."""
-    return _list(_sources.jobs, filters, limit, detail, raise_on_missing_output)
+    """The programs that run, and the last ones that are over; see :func:`list_actors`."""
+    return select(JobState, _sources.jobs, address, filters, limit, detail, raise_on_missing_output)
 
 
 def list_workers(
@@ -175,8 +130,10 @@ def list_workers(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> list[WorkerState]:
-    """The processes; see :func:`list_actors`."""
-    return _list(_sources.workers, filters, limit, detail, raise_on_missing_output)
+    """The processes, and the last workers that have ended; see :func:`list_actors`."""
+    return select(
+        WorkerState, _workers.workers, address, filters, limit, detail, raise_on_missing_output
+    )
 
 
 def list_tasks(
@@ -193,7 +150,7 @@ def list_tasks(
     Raises RayStateApiException where a process does not answer, unless
     ``raise_on_missing_output=False``.
     """
-    return _list(_sources.tasks, filters, limit, detail, raise_on_missing_output)
+    return select(TaskState, _tasks.tasks, address, filters, limit, detail, raise_on_missing_output)
 
 
 def list_objects(
@@ -206,11 +163,36 @@ def list_objects(
     _explain: bool = False,
 ) -> list[ObjectState]:
     """The references of all processes; raises as :func:`list_tasks`."""
-    return _list(_sources.objects, filters, limit, detail, raise_on_missing_output)
+    return select(
+        ObjectState, _sources.objects, address, filters, limit, detail, raise_on_missing_output
+    )
 
 
-def _get(source: Callable[[], list[Row]], column: str, identity: str) -> Row | None:
-    rows = _rows(source, raise_on_missing_output=False)
+def list_runtime_envs(
+    address: str | None = None,
+    filters: Filters = None,
+    limit: int = DEFAULT_LIMIT,
+    timeout: int = DEFAULT_RPC_TIMEOUT,
+    detail: bool = False,
+    raise_on_missing_output: bool = True,
+    _explain: bool = False,
+) -> list[RuntimeEnvState]:
+    """The runtime environments of jobs that run and actors that live; see :func:`list_actors`."""
+    return select(
+        RuntimeEnvState,
+        _environments.runtime_envs,
+        address,
+        filters,
+        limit,
+        detail,
+        raise_on_missing_output,
+    )
+
+
+def _get(
+    source: Callable[[], list[Row]], address: str | None, column: str, identity: str
+) -> Row | None:
+    rows = ask(source, address, raise_on_missing_output=False)
     return next((row for row in rows if row[column] == identity), None)
 
 
@@ -221,7 +203,7 @@ def get_actor(
     _explain: bool = False,
 ) -> ActorState | None:
     """The actor with this id and all of its columns, or None."""
-    return _get(_sources.actors, "actor_id", id)
+    return _get(_actors.actors, address, "actor_id", id)
 
 
 def get_job(
@@ -231,7 +213,7 @@ def get_job(
     _explain: bool = False,
 ) -> JobState | None:
     """The program with this id, or None."""
-    return _get(_sources.jobs, "job_id", id)
+    return _get(_sources.jobs, address, "job_id", id)
 
 
 def get_placement_group(
@@ -241,7 +223,7 @@ def get_placement_group(
     _explain: bool = False,
 ) -> PlacementGroupState | None:
     """The placement group with this id, or None."""
-    return _get(_sources.placement_groups, "placement_group_id", id)
+    return _get(_sources.placement_groups, address, "placement_group_id", id)
 
 
 def get_node(
@@ -251,7 +233,7 @@ def get_node(
     _explain: bool = False,
 ) -> NodeState | None:
     """The machine with this id, or None."""
-    return _get(_sources.nodes, "node_id", id)
+    return _get(_sources.nodes, address, "node_id", id)
 
 
 def get_worker(
@@ -261,7 +243,7 @@ def get_worker(
     _explain: bool = False,
 ) -> WorkerState | None:
     """The process with this id, or None."""
-    return _get(_sources.workers, "worker_id", id)
+    return _get(_workers.workers, address, "worker_id", id)
 
 
 def get_task(
@@ -272,7 +254,7 @@ def get_task(
 ) -> TaskState | None:
     """The task with this id, or that makes this object, or None where none is known (any more)."""
     identity: str = id if isinstance(id, str) else id.task_id().hex()
-    return _get(_sources.tasks, "task_id", identity)
+    return _get(_tasks.tasks, address, "task_id", identity)
 
 
 def get_objects(
@@ -282,7 +264,7 @@ def get_objects(
     _explain: bool = False,
 ) -> list[ObjectState]:
     """All references to the object with this id."""
-    rows = _rows(_sources.objects, raise_on_missing_output=False)
+    rows = ask(_sources.objects, address, raise_on_missing_output=False)
     return [row for row in rows if row.object_id == id]
 
 
@@ -306,22 +288,22 @@ def summarize_tasks(
     raise_on_missing_output: bool = True,
     _explain: bool = False,
 ) -> dict[str, Any]:
-    """Tasks by function and state; raises as :func:`list_tasks`."""
-    rows = _rows(_sources.tasks, raise_on_missing_output)
+    """Tasks by name and state; raises as :func:`list_tasks`."""
+    rows = ask(_tasks.tasks, address, raise_on_missing_output)
     summary = {
         name: {
             "func_or_class_name": name,
             "type": group[0].type,
             "state_counts": _counted(row.state for row in group),
         }
-        for name, group in _grouped(rows, "func_or_class_name").items()
+        for name, group in _grouped(rows, "name").items()
     }
-    actor_tasks = sum(row.type == "ACTOR_TASK" for row in rows)
+    types = _counted(row.type for row in rows)
     return _cluster(
         summary=summary,
-        total_tasks=len(rows) - actor_tasks,
-        total_actor_tasks=actor_tasks,
-        total_actor_scheduled=0,
+        total_tasks=types.get("NORMAL_TASK", 0),
+        total_actor_tasks=types.get("ACTOR_TASK", 0),
+        total_actor_scheduled=types.get("ACTOR_CREATION_TASK", 0),
         summary_by="func_name",
     )
 
@@ -333,7 +315,7 @@ def summarize_actors(
     _explain: bool = False,
 ) -> dict[str, Any]:
     """Actors by class and state."""
-    rows = _rows(_sources.actors, raise_on_missing_output)
+    rows = ask(_actors.actors, address, raise_on_missing_output)
     summary = {
         name: {"class_name": name, "state_counts": _counted(row.state for row in group)}
         for name, group in _grouped(rows, "class_name").items()
@@ -348,7 +330,7 @@ def summarize_objects(
     _explain: bool = False,
 ) -> dict[str, Any]:
     """References by where the objects were made; raises as :func:`list_tasks`."""
-    rows = _rows(_sources.objects, raise_on_missing_output)
+    rows = ask(_sources.objects, address, raise_on_missing_output)
     summary = {
         site: {
             "total_objects": len(group),

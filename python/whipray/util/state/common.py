@@ -6,7 +6,7 @@ Columns that this engine has nothing to say in are None.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 __all__ = [
     "ActorState",
@@ -14,12 +14,53 @@ __all__ = [
     "NodeState",
     "ObjectState",
     "PlacementGroupState",
+    "RuntimeEnvState",
     "StateSchema",
     "TaskState",
+    "TypeActorStatus",
+    "TypeNodeStatus",
+    "TypePlacementGroupStatus",
+    "TypeReferenceType",
+    "TypeTaskStatus",
+    "TypeTaskType",
+    "TypeWorkerExitType",
+    "TypeWorkerType",
     "WorkerState",
 ]
 
 SupportedFilterType = Union[str, bool, int, float]
+
+TypeActorStatus = Literal["DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD"]
+TypeNodeStatus = Literal["ALIVE", "DEAD"]
+TypePlacementGroupStatus = Literal["PENDING", "PREPARED", "CREATED", "REMOVED", "RESCHEDULING"]
+TypeReferenceType = Literal[
+    "ACTOR_HANDLE",
+    "PINNED_IN_MEMORY",
+    "LOCAL_REFERENCE",
+    "USED_BY_PENDING_TASK",
+    "CAPTURED_IN_OBJECT",
+    "UNKNOWN_STATUS",
+]
+TypeTaskStatus = Literal[
+    "NIL",
+    "PENDING_ARGS_AVAIL",
+    "PENDING_NODE_ASSIGNMENT",
+    "SUBMITTED_TO_WORKER",
+    "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY",
+    "RUNNING",
+    "RUNNING_IN_RAY_GET",
+    "FINISHED",
+    "FAILED",
+]
+TypeTaskType = Literal["NORMAL_TASK", "ACTOR_CREATION_TASK", "ACTOR_TASK"]
+TypeWorkerExitType = Literal[
+    "SYSTEM_ERROR",
+    "INTENDED_SYSTEM_EXIT",
+    "USER_ERROR",
+    "INTENDED_USER_EXIT",
+    "NODE_OUT_OF_MEMORY",
+]
+TypeWorkerType = Literal["WORKER", "DRIVER"]
 
 
 def _detail() -> Any:
@@ -45,6 +86,18 @@ class StateSchema:
         }
 
     @classmethod
+    def filterable_columns(cls) -> set[str]:
+        """Those that filters may name: all."""
+        return cls.columns()
+
+    @classmethod
+    def list_columns(cls, detail: bool = True) -> list[str]:
+        """The names of the columns in their order; without ``detail`` those always filled in."""
+        hidden = set() if detail else cls.detail_columns()
+        names = [column.name for column in fields(cls)]  # type: ignore[arg-type]
+        return [name for name in names if name not in hidden]
+
+    @classmethod
     def base_columns(cls) -> set[str]:
         """Those that are always there."""
         return cls.columns() - cls.detail_columns()
@@ -66,7 +119,12 @@ class StateSchema:
 
 @dataclass(init=True)
 class ActorState(StateSchema):
-    """One actor; ``death_cause`` is the typed cause of its end, or of its last restart."""
+    """One actor; ``death_cause`` says why it is dead, or why it restarts.
+
+    It has one key, which names the kind of cause (``actor_died_error_context``,
+    ``creation_task_failure_context`` or ``actor_unschedulable_context``). What is there has Ray's
+    fields, and those that the engine knows: ``kind``, ``exit_code``, ``signal``, ``stderr_tail``.
+    """
 
     actor_id: str
     class_name: str
@@ -192,7 +250,7 @@ class PlacementGroupState(StateSchema):
 
 @dataclass(init=True)
 class JobState(StateSchema):
-    """One driver's program."""
+    """One driver's program; times are milliseconds since the epoch."""
 
     job_id: str | None
     type: str
@@ -202,10 +260,22 @@ class JobState(StateSchema):
     submission_id: str | None = None
     message: str | None = None
     error_type: str | None = None
-    start_time: int | None = None
-    end_time: int | None = None
-    metadata: dict[str, str] | None = None
-    runtime_env: dict[str, Any] | None = None
-    driver_agent_http_address: str | None = None
-    driver_node_id: str | None = None
-    driver_exit_code: int | None = None
+    start_time: int | None = _detail()
+    end_time: int | None = _detail()
+    metadata: dict[str, str] | None = _detail()
+    runtime_env: dict[str, Any] | None = _detail()
+    driver_agent_http_address: str | None = _detail()
+    driver_node_id: str | None = _detail()
+    driver_exit_code: int | None = _detail()
+
+
+@dataclass(init=True)
+class RuntimeEnvState(StateSchema):
+    """A runtime environment on a node, and how many jobs and actors there have it."""
+
+    runtime_env: dict[str, Any]
+    success: bool
+    creation_time_ms: float | None
+    node_id: str
+    ref_cnt: int | None = _detail()
+    error: str | None = _detail()

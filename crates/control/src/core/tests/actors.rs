@@ -47,6 +47,7 @@ fn start(stage: &mut Stage, actor: ActorId, incarnation: u32) -> WorkerId {
             actor,
             incarnation,
             failure: None,
+            shown_as: String::new(),
         },
     );
     worker
@@ -123,6 +124,7 @@ fn a_constructor_that_raises_is_the_cause_of_death() {
             actor: spec.actor,
             incarnation: 0,
             failure: Some(failure),
+            shown_as: String::new(),
         },
     );
     let update = last_update(&mut stage, driver);

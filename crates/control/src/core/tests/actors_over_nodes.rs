@@ -280,8 +280,22 @@ fn restarts_do_not_count_where_the_machine_was_taken_away() {
         assert_eq!(cluster.asked(), [(number + 1, actor)]);
     }
     cluster.start(4, actor, 3);
+    let status = cluster.stage.control.actors[&actor].status();
+    assert_eq!((status.restarts, status.restarts_by_drains), (3, 2));
     cluster.lose(4, NodeEnd::Unexpected);
     assert_eq!(cluster.update().state, ActorState::Dead as i32);
+}
+
+#[test]
+fn restarts_by_drains_are_counted_also_where_there_is_no_end_of_them() {
+    let mut cluster = Cluster::new(0.0, &[2.0, 2.0]);
+    let mut spec = cluster.spec(cpus(1.0));
+    spec.max_restarts = -1;
+    let actor = cluster.create(&spec);
+    cluster.start(1, actor, 0);
+    cluster.lose(1, NodeEnd::DrainedForPreemption);
+    let status = cluster.stage.control.actors[&actor].status();
+    assert_eq!((status.restarts, status.restarts_by_drains), (1, 1));
 }
 
 #[test]

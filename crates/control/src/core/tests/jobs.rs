@@ -113,3 +113,37 @@ fn status_comes_from_the_node() {
         "each question is answered once"
     );
 }
+
+#[test]
+fn jobs_that_are_over_are_still_told() {
+    let mut stage = Stage::new();
+    let (past, _) = stage.driver();
+    stage.control.set_time(2_000_000);
+    let (driver, job) = stage.driver();
+    stage.control.set_time(5_000_000);
+    stage.process_gone(past);
+    stage.control.set_time(6_000_000);
+    stage.orders();
+    stage.say(driver, StatusRequest { request: 1 });
+    let [ControlSays::Report { request }] = stage.orders()[..] else {
+        panic!("nobody is asked")
+    };
+    stage.on_node(NodeSays::Reported {
+        request,
+        node: Box::default(),
+        demands: Vec::new(),
+    });
+    let told = stage.told(driver);
+    let [Message::StatusReply(reply)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    let jobs: Vec<_> = reply.jobs.iter().collect();
+    assert_eq!(jobs.len(), 2);
+    assert!(jobs[0].is_over && !jobs[1].is_over);
+    assert_eq!(
+        (jobs[0].age_us, jobs[0].over_since_us),
+        (6_000_000, 1_000_000)
+    );
+    assert_eq!((jobs[1].age_us, jobs[1].over_since_us), (4_000_000, 0));
+    assert_eq!(jobs[1].description.job, job);
+}

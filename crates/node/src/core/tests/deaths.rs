@@ -181,3 +181,30 @@ fn the_end_of_the_template_is_the_end_of_all_workers() {
     stage.start_workers();
     assert_eq!(stage.granted(driver).len(), 1, "a new template serves on");
 }
+
+#[test]
+fn workers_that_have_ended_are_told_to_those_who_ask() {
+    let mut stage = Stage::new(cpus(1.0));
+    let (driver, _, granted) = leased(&mut stage);
+    let worker = granted.worker.worker;
+    stage.exited(worker, 3 << 8);
+    stage.wait(2 * SECOND);
+    let inquiry = whipray_proto::messages::inquiry::Inquiry {
+        request: 7,
+        // Nobody that could answer: what the node knows is told at once.
+        processes: vec![WorkerId::random()],
+        with_node: true,
+        ..Default::default()
+    };
+    stage.received(driver);
+    stage.say(driver, inquiry);
+    let answers = stage.received(driver);
+    let answer = answers.into_iter().find_map(|message| match message {
+        Message::InquiryAnswered(answer) => Some(answer),
+        _ => None,
+    });
+    let ended = answer.unwrap_or_default().nodes.remove(0).ended;
+    assert_eq!(ended.len(), 1, "drivers that have left are none");
+    assert_eq!((ended[0].worker, ended[0].cause.exit_code), (worker, 3));
+    assert_eq!(ended[0].age_us, 2 * SECOND);
+}
