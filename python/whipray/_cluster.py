@@ -14,7 +14,7 @@ def _nodes() -> list[dict[str, Any]]:
 
 
 def nodes() -> list[dict[str, Any]]:
-    """All nodes of the cluster, dead ones included, as dictionaries.
+    """All nodes of the cluster, dead ones included, as dictionaries; these have no resources.
 
     Raises RaySystemError before ``init``.
     """
@@ -36,7 +36,7 @@ def nodes() -> list[dict[str, Any]]:
             "DeathReason": node["end"],
             "DeathReasonMessage": node["death"],
             "alive": node["alive"],
-            "Resources": _with_node_names(node, node["total"]),
+            "Resources": _with_node_names(node, node["total"]) if node["alive"] else {},
             "Labels": {"ray.io/node-id": node["node_id"], **node["labels"]},
         }
         for node in _nodes()

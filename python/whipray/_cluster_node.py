@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from whipray import _address
 from whipray._daemon import END_SECONDS, Daemon, binary
@@ -83,6 +84,53 @@ _STATUS_SECONDS = 30.0
 _with_daemon: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
+class DaemonProcess:
+    """The process of a daemon, with the methods of :class:`subprocess.Popen` that tests use."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self.pid = daemon.pid
+
+    def poll(self) -> int | None:
+        """Its exit code, or the negative number of the signal that ended it; None while it runs."""
+        status = self._daemon.wait(0)
+        return None if status is None else os.waitstatus_to_exitcode(status)
+
+    @property
+    def returncode(self) -> int | None:
+        """The same as :meth:`poll`."""
+        return self.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; see :meth:`poll`.
+
+        Raises subprocess.TimeoutExpired after so many seconds.
+        """
+        status = self._daemon.wait(math.inf if timeout is None else timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired("whipray", timeout or 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self._daemon.is_alive():
+            self._daemon.signal(number)
+
+    def terminate(self) -> None:
+        """Ask it to end in order."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it, as a loss of power does."""
+        self.send_signal(signal.SIGKILL)
+
+
+class ProcessInfo(NamedTuple):
+    """One process of a node."""
+
+    process: DaemonProcess
+
+
 class Node:
     """A daemon that ends with this process at the latest, however this process ends."""
 
@@ -149,9 +197,17 @@ class Node:
     def node_id(self) -> str:
         """The id of the node, in hexadecimal."""
         if not self._identity:
-            head = self._head or self
-            self._identity = head._members().get(self.get_session_dir_path(), "")
+            self._identity = self._as_member().get("id", "")
         return self._identity
+
+    @property
+    def metrics_export_port(self) -> int:
+        """Where the metrics of the node are read; 0 while there are none."""
+        return int(self._as_member().get("metrics", ":0/").rpartition(":")[2].partition("/")[0])
+
+    def _as_member(self) -> dict[str, str]:
+        head = self._head or self
+        return head._members().get(self.get_session_dir_path(), {})
 
     @property
     def unique_id(self) -> str:
@@ -222,8 +278,8 @@ class Node:
         """The folder that has the folders of sessions."""
         return self._temp_dir
 
-    def _members(self) -> dict[str, str]:
-        """Of each living node of the cluster the session's folder and the id, as the head says.
+    def _members(self) -> dict[str, dict[str, str]]:
+        """What the head says of each living node of the cluster, by the folder of its session.
 
         Raises RuntimeError where it does not answer.
         """
@@ -241,15 +297,14 @@ class Node:
             )
         if done.returncode != 0:
             raise RuntimeError(f"the head of the cluster does not answer: {done.stderr.strip()}")
-        members = {}
-        identity = ""
+        members: list[dict[str, str]] = []
         for line in done.stdout.partition("\nResources in use")[0].splitlines():
             word, _, value = line.strip().partition(" ")
             if word == "id":
-                identity = value.strip()
-            elif word == "session":
-                members[value.strip()] = identity
-        return members
+                members.append({})
+            if members:
+                members[-1][word] = value.strip()
+        return {member.get("session", ""): member for member in members}
 
     # ---- its end --------------------------------------------------------------------------------
 
@@ -280,6 +335,25 @@ class Node:
             self._daemon.wait(END_SECONDS)
         self._daemon.kill()
         _with_daemon.discard(self)
+
+    @property
+    def all_processes(self) -> dict[str, list[ProcessInfo]]:
+        """The daemon, under the names of what it stands for."""
+        info = ProcessInfo(DaemonProcess(self._daemon))
+        processes = {"raylet": [info]}
+        if self.is_head():
+            processes["gcs_server"] = [info]
+        return processes
+
+    def kill_gcs_server(self, check_alive: bool = True) -> None:
+        """Kill the daemon of the head, which keeps the state of the cluster: the end of both.
+
+        Raises RuntimeError where it is gone already, unless ``check_alive`` is false, and
+        ValueError for a node that is not the head.
+        """
+        if not self.is_head():
+            raise ValueError("the state of the cluster is kept by the head alone")
+        self.kill_raylet(check_alive)
 
     def live_processes(self) -> list[tuple[str, int]]:
         """What of the node runs: kind and process id."""

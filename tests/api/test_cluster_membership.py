@@ -393,6 +393,26 @@ def test_get_in_another_thread_hears_of_it(ray, grow, endless, until_running, ge
 # ---- nodes that are about to go -----------------------------------------------------------------
 
 
+def test_the_process_of_a_node_is_killed(ray, grow):
+    cluster = grow(NODE)
+    (node,) = cluster.worker_nodes
+    identity = node.node_id
+    process = node.all_processes["raylet"][0].process
+    assert process.poll() is None and process.pid > 0
+    process.kill()
+    assert process.wait(60) == -9
+    until(lambda: entry_of_id(ray, identity)["Alive"] is False, "the node counts as dead")
+    # What is gone has nothing; those who look for a resource found it there.
+    assert entry_of_id(ray, identity)["Resources"] == {}
+    assert not node.remaining_processes_alive()
+    assert "gcs_server" in cluster.head_node.all_processes
+    assert cluster.head_node.metrics_export_port >= 0
+
+
+def entry_of_id(ray, identity):
+    return next(entry for entry in ray.nodes() if entry["NodeID"] == identity)
+
+
 @pytest.fixture
 def drain(engine):
     """`drain(cluster, node, reason, message, *more)` runs the command `drain-node`."""
