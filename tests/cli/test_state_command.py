@@ -1,4 +1,4 @@
-"""`whipray list`, `whipray get`, `whipray summary`."""
+"""`whipray list`, `whipray get`, `whipray summary`, `whipray logs`."""
 
 import json
 
@@ -15,6 +15,7 @@ ray.init(address="auto", namespace="space")
 @ray.remote
 class Keeper:
     def ready(self):
+        print("I am ready")
         return True
 
 
@@ -43,7 +44,8 @@ def test_lists(ask):
         rows(ask("list", "actors", "--format", "json")), key=lambda row: row["name"]
     )
     assert (first["name"], first["state"], first["class_name"]) == ("first", "ALIVE", "Keeper")
-    assert "num_restarts" not in first
+    # As in Ray: all columns, of which some are only filled in with --detail.
+    assert first["num_restarts"] is None
     assert rows(ask("list", "actors", "--format=json", "-f", "name=second")) == [second]
     assert rows(ask("list", "actors", "--format=json", "--filter", "state!=ALIVE")) == []
     (detailed,) = rows(ask("list", "actors", "--format=json", "--detail", "--limit=1"))
@@ -73,11 +75,34 @@ def test_one_thing_as_yaml(ask):
     (row, _) = rows(ask("list", "actors", "--format=json"))
     lines = ask("get", "actors", row["actor_id"]).stdout.splitlines()
     assert lines[0] == "---"
-    assert f"actor_id: {row['actor_id']}" in [line.replace('"', "") for line in lines]
-    assert "state: ALIVE" in lines
+    assert f"- actor_id: {row['actor_id']}" in [line.replace('"', "") for line in lines]
+    assert "  state: ALIVE" in lines and lines[-1] == "..."
     told = ask("get", "actors", "00" * 16)
-    assert told.returncode == 1
-    assert told.stderr == f"whipray: nothing among the actors has the id {'00' * 16}\n"
+    assert told.returncode == 0
+    assert told.stdout == f"Resource with id={'00' * 16} not found in the cluster.\n"
+
+
+def test_what_is_cut_off_is_said(ask):
+    told = ask("list", "actors", "--limit", "1")
+    assert "Total: 1" in told.stdout and "--limit shows more" in told.stderr
+    assert ask("list", "actors").stderr == ""
+
+
+def test_logs(ask):
+    (row, _) = rows(ask("list", "actors", "--format=json"))
+    files = ask("logs", "cluster").stdout
+    assert "raylet:" in files and f"-{row['pid']}.out" in files
+    written = ask("logs", "actor", "--id", row["actor_id"]).stdout
+    assert written.splitlines()[-1] == "I am ready"
+    assert ask("logs", f"worker-*-{row['pid']}.out").stdout == written
+    errors = ask("logs", "worker", "--pid", str(row["pid"]), "--err")
+    assert errors.returncode == 0 and "I am ready" not in errors.stdout
+    told = ask("logs", "cluster", "daemon.log", "--tail", "2").stdout
+    assert len(told.splitlines()) == 2
+    told = ask("logs", "cluster", "nothing.*")
+    assert (told.returncode, told.stdout) == (0, "No log file has such a name.\n")
+    told = ask("logs", "actor", "--id", "00" * 16)
+    assert told.returncode == 1 and "There is no actor_id" in told.stderr
 
 
 def test_mistakes(ask):

@@ -22,12 +22,15 @@ pub enum Verb {
     Explain(ExplainArguments),
     Memory(MemoryArguments),
     Timeline(TimelineArguments),
-    /// List the things of one kind: actors, tasks, objects, nodes, workers, jobs, placement-groups.
+    /// List the things of one kind: actors, tasks, objects, nodes, workers, jobs, placement-groups,
+    /// runtime-envs.
     List(StateArguments),
     /// Show one thing, with all that is known of it.
     Get(StateArguments),
     /// Count the things of one kind: actors, tasks, objects.
     Summary(StateArguments),
+    /// Show the logs of nodes, actors, tasks and workers.
+    Logs(StateArguments),
     Debug(DebugArguments),
     Microbenchmark(MicrobenchmarkArguments),
     DrainNode(DrainNodeArguments),

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Verb::List(arguments) => ask_state("list", arguments.rest),
         Verb::Get(arguments) => ask_state("get", arguments.rest),
         Verb::Summary(arguments) => ask_state("summary", arguments.rest),
+        Verb::Logs(arguments) => ask_state("logs", arguments.rest),
         Verb::Debug(arguments) => {
             verbs::python_program::become_module("whipray._debugger.command", &arguments.rest)
         }

@@ -1,4 +1,4 @@
-"""Reads the command line, asks the cluster, and prints the answer."""
+"""Reads the command line, asks the cluster, and prints the answer as ``ray`` does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from whipray._state_command import output
+from whipray._state_command import logs, output
+from whipray.exceptions import GetTimeoutError
 from whipray.util.state import api
 from whipray.util.state._asking import DEFAULT_LIMIT
 from whipray.util.state.common import StateSchema
@@ -40,12 +41,21 @@ _SUMMARIES: dict[str, Callable[..., dict[str, Any]]] = {
 
 def main(words: Sequence[str]) -> int:
     """Do what the words say; the exit code."""
-    arguments = _parser().parse_args(words)
+    arguments = _parser().parse_args(_completed(list(words)))
     try:
-        print(arguments.run(arguments))
-    except (ConnectionError, RayStateApiException, ValueError) as error:
+        told = arguments.run(arguments)
+    except (ConnectionError, GetTimeoutError, RayStateApiException, ValueError) as error:
         return _fail(str(error))
+    if told:
+        print(told)
     return 0
+
+
+def _completed(words: list[str]) -> list[str]:
+    """Without a kind of logs those of the cluster are meant."""
+    if words[:1] == ["logs"] and words[1:] and words[1] not in (*logs.KINDS, "-h", "--help"):
+        words.insert(1, "cluster")
+    return words
 
 
 def _fail(text: str) -> int:
@@ -83,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     summing.add_argument("resource", choices=_SUMMARIES, type=_resource)
     summing.set_defaults(run=_summary)
 
+    logs.add_arguments(verbs)
+
     for each in (listing, getting, summing):
         each.add_argument(
             "--address", help="of the cluster; the one that was started on this machine otherwise"
@@ -112,15 +124,18 @@ def _list(arguments: argparse.Namespace) -> str:
         limit=arguments.limit,
         detail=arguments.detail,
     )
-    chosen = [_shown(row, arguments.detail) for row in rows]
+    if len(rows) == arguments.limit:
+        print(f"whipray: the first {arguments.limit}; --limit shows more", file=sys.stderr)
     form = arguments.format
     if form == "default":
         form = "yaml" if arguments.detail else "table"
     if form == "json":
-        return output.as_json(chosen)
-    if not chosen:
+        return output.as_json([row.asdict() for row in rows])
+    if not rows:
         return "No resource in the cluster"
-    return output.as_yaml(chosen) if form == "yaml" else output.as_list(chosen)
+    if form == "yaml":
+        return output.as_yaml([row.asdict() for row in rows])
+    return output.as_list([_shown(row, arguments.detail) for row in rows])
 
 
 def _shown(row: StateSchema, detail: bool) -> dict[str, Any]:
@@ -131,10 +146,9 @@ def _shown(row: StateSchema, detail: bool) -> dict[str, Any]:
 def _get(arguments: argparse.Namespace) -> str:
     found = _GETS[arguments.resource](arguments.id, address=arguments.address)
     if not found:
-        raise ValueError(f"nothing among the {arguments.resource} has the id {arguments.id}")
-    if isinstance(found, list):
-        return output.as_yaml([row.asdict() for row in found])
-    return output.as_yaml(found.asdict())
+        return f"Resource with id={arguments.id} not found in the cluster."
+    rows = found if isinstance(found, list) else [found]
+    return output.as_yaml([row.asdict() for row in rows])
 
 
 def _summary(arguments: argparse.Namespace) -> str:

@@ -19,7 +19,7 @@ def as_json(rows: Sequence[Row]) -> str:
 
 def as_yaml(value: Any) -> str:
     """A document of YAML 1.2, in block style; scalars are those of JSON, which YAML includes."""
-    return "---\n" + "\n".join(_yaml_lines(value))
+    return "\n".join(["---", *_yaml_lines(value), "..."])
 
 
 def _yaml_lines(value: Any) -> list[str]:

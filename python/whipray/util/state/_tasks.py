@@ -56,7 +56,6 @@ def tasks() -> list[TaskState]:
             if not task["task_id"].startswith(_CREATION)
         )
         rows.extend(view.ended(task) for task in process["ended"])
-    rows.sort(key=lambda row: row.task_id)
     return complete(rows, reports)
 
 

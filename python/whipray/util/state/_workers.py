@@ -46,7 +46,7 @@ def workers() -> list[WorkerState]:
         for process in reports["processes"]
         if process["is_driver"]
     )
-    return sorted(rows, key=lambda row: row.worker_id)
+    return rows
 
 
 def _alive(worker: dict[str, Any], debugged: dict[str, tuple[int, int]]) -> WorkerState:
