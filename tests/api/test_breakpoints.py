@@ -128,6 +128,8 @@ def test_processes_at_breakpoints_in_the_state_api(ray, get, debugger, engine):
     ref = stops.remote()
     ((worker, port),) = until(stopped, "somebody waits at the breakpoint")
     assert port > 0
+    (task,) = state.list_tasks(filters=[("is_debugger_paused", "=", True)], detail=True)
+    assert (task.name, task.worker_id) == ("stops", worker)
     debugger.choose("stops")
     debugger.until_said("(Pdb) ")
     debugger.say("c")

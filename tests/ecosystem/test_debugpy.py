@@ -1,9 +1,11 @@
 """Breakpoints for editors: debugpy in workers and drivers, and a client that attaches to it."""
 
+import json
 import re
 
 import pytest
 from debug_adapter_client import DebugAdapterClient
+from harness.engine import run_command
 from harness.waiting import until
 
 pytest.importorskip("debugpy")
@@ -59,6 +61,25 @@ def stops(value):
 print("first", ray.get(stops.remote(41)))
 print("second", ray.get(stops.remote(1)))
 """
+
+
+def test_a_process_that_waits_for_an_editor_is_listed(program, attach):
+    """Its columns in the state API were always empty."""
+    running = program(TASK)
+    port = waiting(running, "stops")
+
+    def listed():
+        told = run_command("list", "workers", "--detail", "--format=json").stdout
+        return [worker for worker in json.loads(told) if worker["debugger_port"] is not None]
+
+    (worker,) = listed()
+    assert (worker["debugger_port"], worker["num_paused_threads"]) == (port, 1)
+    editor = attach(port)
+    event, _ = editor.stopped()
+    (worker,) = listed()
+    assert worker["debugger_port"] == port
+    editor.request("continue", threadId=event["threadId"])
+    running.until_printed("first 42")
 
 
 def test_a_task_stops_steps_and_goes_on(program, attach):

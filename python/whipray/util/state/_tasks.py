@@ -75,6 +75,7 @@ class _View:
         # The ids of a node's workers end as that of the node.
         self._nodes = {_end_of(node["node_id"]): node["node_id"] for node in status["nodes"]}
         self._classes = {actor["actor_id"]: actor["class_name"] for actor in status["actors"]}
+        self._stopped = _stopped()
         self._functions: dict[bytes, str | None] = {}
 
     def under_way(self, task: dict[str, Any]) -> TaskState:
@@ -140,6 +141,7 @@ class _View:
             worker_pid=self._pids.get(worker_id),
             language="PYTHON",
             placement_group_id=task["group_id"],
+            is_debugger_paused=True if task["task_id"] in self._stopped else None,
         )
 
     def _function(self, task: dict[str, Any]) -> str:
@@ -150,6 +152,14 @@ class _View:
         if identity not in self._functions:
             self._functions[identity] = _function.name_of(identity)
         return self._functions[identity] or task["name"]
+
+
+def _stopped() -> set[str | None]:
+    """The tasks that wait at breakpoints."""
+    from whipray._debugger import breakpoints, editors
+
+    found = {task for said in editors.known().values() for task in said["tasks"]}
+    return found | {place.task_id for place in breakpoints.active().values()}
 
 
 def _end_of(identity: str) -> str:
