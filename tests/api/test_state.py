@@ -322,3 +322,18 @@ def test_orders_and_malformed_questions(ray, state):
     with pytest.raises(exceptions.RayStateApiException, match="not supported"):
         # Also where there is nothing to filter.
         state.list_runtime_envs(filters=[("colour", "=", "blue")])
+
+
+def test_the_client(ray, get, state, Holder):
+    common = importlib.import_module(f"{state.__name__}.common")
+    holder = Holder.options(name="asked by the client").remote()
+    get(holder.hold.remote([]))
+    client = state.StateApiClient()
+    options = common.ListApiOptions(filters=[("name", "=", "asked by the client")], detail=True)
+    (row,) = client.list(common.StateResource.ACTORS, options, raise_on_missing_output=True)
+    assert row.num_restarts == 0
+    identity = row.actor_id
+    assert client.get(common.StateResource.ACTORS, identity, common.GetApiOptions()) == row
+    assert client.list(common.StateResource.NODES) == state.list_nodes()
+    summary = client.summary(common.SummaryResource.ACTORS, options=common.SummaryApiOptions())
+    assert summary == state.summarize_actors()

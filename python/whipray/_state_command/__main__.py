@@ -10,8 +10,7 @@ from typing import Any
 from whipray._state_command import logs, output
 from whipray.exceptions import GetTimeoutError
 from whipray.util.state import api
-from whipray.util.state._asking import DEFAULT_LIMIT
-from whipray.util.state.common import StateSchema
+from whipray.util.state.common import DEFAULT_LIMIT, DEFAULT_RPC_TIMEOUT, StateSchema
 from whipray.util.state.exception import RayStateApiException
 
 _LISTS: dict[str, Callable[..., Sequence[StateSchema]]] = {
@@ -100,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
             "--address", help="of the cluster; the one that was started on this machine otherwise"
         )
         each.add_argument(
-            "--timeout", type=int, default=api.DEFAULT_RPC_TIMEOUT, help=argparse.SUPPRESS
+            "--timeout", type=int, default=DEFAULT_RPC_TIMEOUT, help=argparse.SUPPRESS
         )
     return parser
 

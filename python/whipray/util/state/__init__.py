@@ -1,5 +1,6 @@
 """The state of the cluster, for programs: lists, single entries and summaries."""
 
+from whipray.util.state._client import StateApiClient
 from whipray.util.state.api import (
     get_actor,
     get_job,
@@ -24,6 +25,7 @@ from whipray.util.state.api import (
 )
 
 __all__ = [
+    "StateApiClient",
     "get_actor",
     "get_job",
     "get_log",

@@ -11,6 +11,7 @@ from whipray import _core, _session
 from whipray.util.state._reports import Silent
 from whipray.util.state._sources import VISITORS
 from whipray.util.state.common import (
+    RAY_MAX_LIMIT_FROM_API_SERVER,
     ActorState,
     StateSchema,
     SupportedFilterType,
@@ -20,9 +21,6 @@ from whipray.util.state.exception import RayStateApiException
 
 Filters = Optional[list[tuple[str, str, SupportedFilterType]]]
 Row = TypeVar("Row", bound=StateSchema)
-
-DEFAULT_LIMIT = 100
-LARGEST_LIMIT = 10_000
 
 
 @contextmanager
@@ -95,11 +93,10 @@ def select(
     Raises ValueError for a malformed filter, RayStateApiException for one that cannot be answered
     and as :func:`ask` does.
     """
-    if not 0 <= limit <= LARGEST_LIMIT:
+    if not 0 <= limit <= RAY_MAX_LIMIT_FROM_API_SERVER:
         raise RayStateApiException(
-            f"Given limit {limit} exceeds the supported limit {LARGEST_LIMIT}. Use a lower limit."
-            if limit > 0
-            else f"Given limit {limit} is negative."
+            f"Given limit {limit} exceeds the supported limit {RAY_MAX_LIMIT_FROM_API_SERVER}, or "
+            "is negative. Use a lower limit."
         )
     conditions = [_condition(kind, each) for each in filters or ()]
     rows = ask(source, address, raise_on_missing_output)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Union
 
 from whipray.util.state import _actors, _environments, _sources, _tasks, _workers
-from whipray.util.state._asking import DEFAULT_LIMIT, Filters, Row, ask, select
+from whipray.util.state._asking import Filters, Row, ask, select
 from whipray.util.state._logs import get_log, list_logs
 from whipray.util.state.common import (
+    DEFAULT_LIMIT,
+    DEFAULT_RPC_TIMEOUT,
     ActorState,
     JobState,
     NodeState,
@@ -46,8 +48,6 @@ __all__ = [
     "summarize_objects",
     "summarize_tasks",
 ]
-
-DEFAULT_RPC_TIMEOUT = 30
 
 
 def list_actors(

@@ -6,16 +6,37 @@ Columns that this engine has nothing to say in are None.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Union
+from typing import Any, Literal
+
+from whipray.util.state._questions import (
+    DEFAULT_LIMIT,
+    DEFAULT_RPC_TIMEOUT,
+    RAY_MAX_LIMIT_FROM_API_SERVER,
+    GetApiOptions,
+    ListApiOptions,
+    StateResource,
+    SummaryApiOptions,
+    SummaryResource,
+    SupportedFilterType,
+)
 
 __all__ = [
+    "DEFAULT_LIMIT",
+    "DEFAULT_RPC_TIMEOUT",
+    "RAY_MAX_LIMIT_FROM_API_SERVER",
     "ActorState",
+    "GetApiOptions",
     "JobState",
+    "ListApiOptions",
     "NodeState",
     "ObjectState",
     "PlacementGroupState",
     "RuntimeEnvState",
+    "StateResource",
     "StateSchema",
+    "SummaryApiOptions",
+    "SummaryResource",
+    "SupportedFilterType",
     "TaskState",
     "TypeActorStatus",
     "TypeNodeStatus",
@@ -27,8 +48,6 @@ __all__ = [
     "TypeWorkerType",
     "WorkerState",
 ]
-
-SupportedFilterType = Union[str, bool, int, float]
 
 TypeActorStatus = Literal["DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING", "DEAD"]
 TypeNodeStatus = Literal["ALIVE", "DEAD"]
