@@ -30,7 +30,10 @@ pub const PIPELINE_PATIENCE: Duration = Duration::from_millis(2);
 /// Tasks that are through and that their owner remembers, for those who ask what has been.
 pub const ENDED_TASKS: usize = 10_000;
 
-/// The error of a task that is through is remembered up to this size.
+/// Errors of tasks that are through, which their owner remembers beside the tasks.
+pub const ENDED_ERRORS: usize = 1000;
+
+/// A larger one of them is not remembered.
 pub const ENDED_ERROR_BYTES: usize = 4096;
 
 /// Items of a stream that are made within this time of each other travel together.

@@ -75,6 +75,7 @@ pub fn reports(py: Python<'_>, limit: u32, ended_limit: u32) -> PyResult<Bound<'
         limit,
         ended_limit,
         with_node: true,
+        with_ended_workers: true,
         is_for_all: true,
         ..Inquiry::default()
     };

@@ -47,7 +47,7 @@ impl Node {
             request: inquiry.request,
             nodes: inquiry
                 .with_node
-                .then(|| self.report_node(now))
+                .then(|| self.report_node(inquiry.with_ended_workers, now))
                 .into_iter()
                 .collect(),
             ..InquiryAnswered::default()
@@ -245,7 +245,7 @@ impl Node {
         self.warn_driver(cycle.job, text);
     }
 
-    fn report_node(&self, now: Micros) -> NodeReport {
+    fn report_node(&self, with_ended_workers: bool, now: Micros) -> NodeReport {
         NodeReport {
             node: self.config.node,
             ip: self.config.node_ip.clone(),
@@ -261,7 +261,10 @@ impl Node {
                 .collect(),
             demands: self.report_demands(now),
             placements: self.report_placements(now),
-            ended: self.obituaries.ended_of(&self.config.node, now),
+            ended: match with_ended_workers {
+                true => self.obituaries.ended_of(&self.config.node, now),
+                false => Vec::new(),
+            },
         }
     }
 

@@ -35,6 +35,9 @@ pub struct Inquiry {
     /// The other nodes of the cluster are asked, too.
     #[prost(bool, tag = "7")]
     pub is_for_all: bool,
+    /// With [`Inquiry::with_node`]: also its workers that have ended.
+    #[prost(bool, tag = "8")]
+    pub with_ended_workers: bool,
 }
 
 /// Node to a process: what do you know?

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use whipray_proto::failure::FailureKind;
 use whipray_proto::messages::inquiry::{EndedReport, TaskEnd};
 use whipray_proto::task::{TaskKind, TaskReply};
@@ -88,13 +89,14 @@ struct Ended {
     function: FunctionId,
     method: String,
     group: Option<PlacementGroupId>,
-    error: Bytes,
 }
 
-/// The last [`limits::ENDED_TASKS`] tasks that are through.
+/// The last [`limits::ENDED_TASKS`] tasks that are through, and the last [`limits::ENDED_ERRORS`] of
+/// their errors.
 #[derive(Default)]
 pub struct History {
     ended: VecDeque<Ended>,
+    errors: VecDeque<(TaskId, Bytes)>,
 }
 
 impl History {
@@ -121,13 +123,20 @@ impl History {
             function: task.spec.function,
             method,
             group,
-            error,
         });
+        if !error.is_empty() {
+            if self.errors.len() == limits::ENDED_ERRORS {
+                self.errors.pop_front();
+            }
+            self.errors.push_back((task.spec.task, error));
+        }
     }
 
     /// The newest ones, oldest first; `began_at_us` is the system's time at which `now` was zero.
     pub fn report(&self, most: usize, began_at_us: u64) -> impl Iterator<Item = EndedReport> {
         let skipped = self.ended.len().saturating_sub(most);
+        let errors = self.errors.iter().map(|(task, error)| (*task, error));
+        let errors: FxHashMap<TaskId, &Bytes> = errors.collect();
         self.ended.iter().skip(skipped).map(move |ended| {
             let ended_at_us = ended.run.ended_at_us;
             let (end, failure) = match ended.end {
@@ -153,7 +162,9 @@ impl History {
                 function: ended.function,
                 method: ended.method.clone(),
                 group: ended.group,
-                error: ended.error.clone(),
+                error: errors
+                    .get(&ended.task)
+                    .map_or_else(Bytes::new, |it| (*it).clone()),
             }
         })
     }
@@ -207,6 +218,20 @@ mod tests {
         assert_eq!(all.len(), limits::ENDED_TASKS);
         assert_eq!(ended(&owner, 3), all[limits::ENDED_TASKS - 3..]);
         assert_eq!(ended(&owner, 0), []);
+    }
+
+    #[test]
+    fn the_newest_errors_are_kept() {
+        let mut owner = TestOwner::new("owner");
+        let template = template();
+        for _ in 0..limits::ENDED_ERRORS + 5 {
+            let result = owner.submit(&template);
+            owner.core.cancel(result.id().task(), false, false, 0);
+        }
+        let all = ended(&owner, usize::MAX);
+        let (old, new) = all.split_at(5);
+        assert!(old.iter().all(|report| report.error.is_empty()));
+        assert!(new.iter().all(|report| !report.error.is_empty()));
     }
 
     #[test]

@@ -194,6 +194,7 @@ fn workers_that_have_ended_are_told_to_those_who_ask() {
         // Nobody that could answer: what the node knows is told at once.
         processes: vec![WorkerId::random()],
         with_node: true,
+        with_ended_workers: true,
         ..Default::default()
     };
     stage.received(driver);
