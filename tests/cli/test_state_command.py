@@ -105,6 +105,25 @@ def test_logs(ask):
     assert told.returncode == 1 and "There is no actor_id" in told.stderr
 
 
+THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from whipray import is_initialized
+from whipray.util.state import list_actors
+
+assert not is_initialized()
+with ThreadPoolExecutor(8) as threads:
+    print({len(found) for found in threads.map(lambda _: list_actors(), range(16))})
+assert not is_initialized()
+"""
+
+
+def test_programs_that_are_not_connected(ask, drivers):
+    """They got a cluster of their own; here each thread asks the one that runs."""
+    program = drivers.start(THREADS)
+    assert program.finish() == 0, program.told()
+    assert program.stdout == "{2}\n"
+
+
 def test_mistakes(ask):
     told = ask("list", "actors", "-f", "colour=blue")
     assert told.returncode == 1 and "column colour is not supported" in told.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,23 +32,51 @@ def connected(address: str | None) -> Iterator[bool]:
 
     Raises ConnectionError where there is none.
     """
-    if _session.current.role:
+    if _session.current.role and not _is_visited:
         yield False
         return
-    from whipray._init import init, shutdown
+    with _visits:
+        if _session.current.role:
+            yield False
+            return
+        _connect(address)
+        try:
+            yield True
+        finally:
+            _disconnect()
+
+
+_visits = threading.RLock()
+"""A process is connected for one question at a time: the end of one would be that of others."""
+
+_is_visited = False
+
+
+def _connect(address: str | None) -> None:
+    global _is_visited
+    from whipray._init import init
 
     # By its dashboard a cluster is found in Ray.
     is_place = address is not None and not address.startswith(("http://", "https://"))
-    init(
-        address=address if is_place else "auto",
-        namespace=VISITORS,
-        log_to_driver=False,
-        configure_logging=False,
-    )
+    _is_visited = True
     try:
-        yield True
-    finally:
-        shutdown()
+        init(
+            address=address if is_place else "auto",
+            namespace=VISITORS,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except BaseException:
+        _is_visited = False
+        raise
+
+
+def _disconnect() -> None:
+    global _is_visited
+    from whipray._init import shutdown
+
+    shutdown()
+    _is_visited = False
 
 
 def ask(
