@@ -360,9 +360,11 @@ def kv_exists(namespace: str, key: bytes) -> bool: ...
 def kv_keys(namespace: str, prefix: bytes) -> list[bytes]: ...
 def status() -> dict[str, Any]:
     """``nodes`` (dicts: node_id hex, alive, ip, hostname, endpoint, total, available, labels,
-    is_head, store_used_bytes, store_capacity_bytes, workers, session_directory, bundles),
-    ``demands`` (resources, count, infeasible, reason, example), ``actors`` (actor_id hex,
-    class_name, name, namespace, state, restarts, death), ``jobs``, ``cluster_address``."""
+    is_head, store_used_bytes, store_capacity_bytes, workers, session_directory, bundles, age_us,
+    dead_since_us), ``demands`` (resources, count, infeasible, reason, example), ``actors``
+    (actor_id hex, class_name, name, namespace, state, restarts, restarts_by_drains, death, ...),
+    ``jobs`` (those that run and the last ones with is_over, age_us, over_since_us),
+    ``cluster_address``."""
 
 def next_events(timeout: float) -> list[tuple[str, Any]] | None:
     """Events for the driver's user, waiting up to ``timeout`` seconds; None once disconnected.
@@ -488,8 +490,9 @@ def explain(id: bytes) -> dict[str, Any] | None:
     """
 
 def reports(limit: int, ended_limit: int = 0) -> dict[str, Any]:
-    """What processes of all nodes hold, wait for and run: ``processes``, ``silent``, ``workers``;
-    and ``node_id`` and ``node_ip`` of the own node.
+    """What processes of all nodes hold, wait for and run: ``processes``, ``silent``, ``workers``,
+    ``ended`` (the last workers that are gone: worker_id, node_id, node_ip, cause, age_us); and
+    ``node_id`` and ``node_ip`` of the own node.
 
     ``limit`` bounds the entries of each kind and process, ``ended_limit`` those of tasks that are
     through. Blocks for a few seconds at most.
