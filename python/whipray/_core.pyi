@@ -241,9 +241,6 @@ def is_connected() -> bool: ...
 
 # -- objects ------------------------------------------------------------------------------------
 
-def is_leaving() -> bool:
-    """Whether ``exit_actor()`` was called in this process."""
-
 def get(
     refs: ObjectRef[Any] | Sequence[ObjectRef[Any]] | ObjectRefGenerator,
     timeout: float | None = None,
@@ -482,6 +479,9 @@ class Metric:
 
 def exit_actor() -> None:
     """Marks the death of the current actor as intended; the worker ends after the current call."""
+
+def is_leaving() -> bool:
+    """Whether ``exit_actor()`` was called in this process."""
 
 def explain(id: bytes) -> dict[str, Any] | None:
     """Why an object, task or actor is where it is: ``subject``, ``kind``, ``steps`` and ``cycle``.

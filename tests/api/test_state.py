@@ -311,6 +311,21 @@ def test_logs_of_actors_and_nodes(ray, get, state):
         list(state.get_log())
 
 
+def test_a_log_is_read_in_pieces(ray, get, state):
+    """A character that lies across two of them was an error."""
+
+    @ray.remote(num_cpus=0)
+    class Writer:
+        def write(self):
+            print("\u20ac" * (1 << 20), flush=True)
+
+    writer = Writer.remote()
+    get(writer.write.remote())
+    identity = writer._actor_id.hex()
+    log = "".join(state.get_log(actor_id=identity))
+    assert log.count("\u20ac") == 1 << 20 and log.endswith("\n")
+
+
 def test_orders_and_malformed_questions(ray, state):
     rows = state.list_tasks(limit=10_000)
     assert [row.task_id for row in rows] == sorted(row.task_id for row in rows)

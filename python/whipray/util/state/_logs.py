@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import os
 import re
@@ -83,11 +84,11 @@ def get_log(
         raise ValueError("One of filename, actor_id, task_id and pid says which log is wanted.")
     with connected(address):
         node, name = _file(node_id, node_ip, filename, actor_id, task_id, pid, suffix)
-        for piece in _pieces(node, name, tail, timeout, _interval if follow else None, follow):
-            if encoding is None:
-                yield piece
-                continue
-            text = piece.decode(encoding, errors or "strict")
+        pieces = _pieces(node, name, tail, timeout, _interval if follow else None, follow)
+        if encoding is None:
+            yield from pieces
+            return
+        for text in codecs.iterdecode(pieces, encoding, errors or "strict"):
             yield _COLOURS.sub("", text) if filter_ansi_code else text
 
 
