@@ -117,10 +117,13 @@ def find(
 def _failing_part(
     whole: Culprit, seen: set[int], level: int, observe: Observer | None
 ) -> Culprit | None:
+    has_own_form = _has_own_form(whole.value)
     for step, part in parts(whole.value):
         if id(part) in seen:
             continue
         error = failure_of(part)
+        if has_own_form and str(error) != str(whole.error):
+            continue  # Whatever the part is, it is not pickled with the whole.
         name = step.rpartition(" variable ")[2].lstrip(".")
         if observe is not None:
             observe(level, name, part, error)
@@ -129,6 +132,14 @@ def _failing_part(
             path = whole.path + (step if step[0] in "[." else f", {step}")
             return Culprit(path, (*whole.steps, name), part, whole.value, error)
     return None
+
+
+def _has_own_form(value: Any) -> bool:
+    """Whether the class says itself how values are pickled, or that they cannot be."""
+    kind = type(value)
+    return kind.__reduce__ is not object.__reduce__ or (
+        kind.__reduce_ex__ is not object.__reduce_ex__
+    )
 
 
 def parts(value: Any) -> Iterator[tuple[str, Any]]:

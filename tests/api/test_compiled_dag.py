@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import importlib
+import pickle
 import time
 
 import pytest
@@ -209,8 +210,12 @@ class TestResults:
             copy.copy(result)
         with pytest.raises(ValueError):
             copy.deepcopy(result)
-        with pytest.raises(TypeError):
-            make().same.remote(result)
+        with pytest.raises(ValueError, match="CompiledDAGRef cannot be pickled"):
+            pickle.dumps(result)
+        for argument in (result, [result]):
+            with pytest.raises(TypeError, match="cannot be used as Ray") as raised:
+                make().same.remote(argument)
+            assert "Lock" not in str(raised.value), "what it consists of is not the reason"
         with pytest.raises(TypeError):
             ray.wait([result])
 
@@ -268,9 +273,11 @@ class TestCompile:
         with pytest.raises(ValueError, match="already created"):
             compiled(lambda value: Stage.bind().same.bind(value))
 
-    def test_every_call_needs_an_input(self, make):
+    def test_every_call_needs_an_input(self, ray, make):
         with pytest.raises(ValueError, match="No InputNode"):
             make().same.bind(1).experimental_compile()
+        with pytest.raises(ValueError, match="No InputNode"):
+            ray.remote(lambda value: value).bind(1).experimental_compile()
 
     def test_inputs_are_no_outputs(self, make, compiled):
         with pytest.raises(AssertionError):

@@ -32,6 +32,8 @@ class CompiledPlan:
         self._outputs: list[DAGNode] = list(root._bound_args) if is_multiple else [root]
         self._is_multiple = is_multiple
         nodes = root._connected()
+        if not any(isinstance(node, InputNode) for node in nodes):
+            raise _no_input(root)
         for node in nodes:
             _check(node, root)
         self._check_leaves(nodes)
@@ -152,7 +154,11 @@ def _check(node: DAGNode, root: DAGNode) -> None:
                 "placed inside any type of container."
             )
     if not any(isinstance(argument, DAGNode) for argument in arguments):
-        raise ValueError(
-            "No InputNode found in the DAG: when traversing upwards, no upstream node was found "
-            f"for {node}."
-        )
+        raise _no_input(node)
+
+
+def _no_input(node: DAGNode) -> ValueError:
+    return ValueError(
+        "No InputNode found in the DAG: when traversing upwards, no upstream node was found for "
+        f"{node}."
+    )

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["CompiledDAGFuture", "CompiledDAGRef"]
 
 
+class _NotPicklable(ValueError, TypeError):
+    """What ``pickle`` raises in Ray, and calls that take the result as an argument."""
+
+
 class _Result:
     """What both kinds have in common. A result that is dropped makes room for an execution."""
 
-    # No dictionary: who looks for what cannot be pickled finds the refusal below, not a lock.
     __slots__ = ("_dag", "_execution_index", "_channel_index", "_was_taken", "__weakref__")
 
     def __init__(self, dag: CompiledDAG, execution_index: int, channel_index: int | None) -> None:
@@ -38,7 +41,10 @@ class _Result:
         raise ValueError(f"{type(self).__name__} cannot be deep copied.")
 
     def __reduce__(self) -> Any:
-        raise TypeError(f"{type(self).__name__} cannot be used as Ray task/actor argument.")
+        name = type(self).__name__
+        raise _NotPicklable(
+            f"{name} cannot be pickled. {name} cannot be used as Ray task/actor argument."
+        )
 
     def __del__(self) -> None:
         if not getattr(self, "_was_taken", True):

@@ -29,7 +29,7 @@ def as_completed(
     Waits for up to ``chunk_size`` of them at a time; other keywords go to :func:`whipray.wait`.
     Raises what a task raises, ValueError for a chunk size below 1.
     """
-    _check("chunk_size", chunk_size)
+    _check_chunk_size(chunk_size)
     if "num_returns" in kwargs:
         raise ValueError("Use the `chunk_size` argument instead of `num_returns`.")
     left = list(refs)
@@ -57,8 +57,9 @@ def map_unordered(
         raise ValueError("map_unordered takes a remote function: decorate it with @ray.remote.")
     if backpressure_size is None:
         backpressure_size = 2**63
-    _check("backpressure_size", backpressure_size)
-    _check("chunk_size", chunk_size)
+    if backpressure_size < 1:
+        raise ValueError(f"backpressure_size must be positive, not {backpressure_size}.")
+    _check_chunk_size(chunk_size)
     return _map(fn, items, backpressure_size, chunk_size, yield_obj_refs, kwargs)
 
 
@@ -79,6 +80,6 @@ def _map(
     yield from as_completed(left, chunk_size=chunk_size, yield_obj_refs=yield_obj_refs, **kwargs)
 
 
-def _check(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"`{name}` must be at least 1, not {value}.")
+def _check_chunk_size(size: int) -> None:
+    if size < 1:
+        raise ValueError(f"`chunk_size` must be >= 1, not {size}.")
