@@ -67,6 +67,8 @@ pub enum NodeSays {
     /// the time is over. See [`ControlSays::Drain`]. `left_behind` says what objects could not move,
     /// and why; empty where all have.
     Drained { left_behind: String },
+    /// It has heard [`ControlSays::Drain`]: from here on its time runs.
+    DrainHeard,
     /// It was to be drained because it is idle, and is not: it goes on as before.
     NotIdle { reason: String },
     /// What waits here and whether this node is idle, after [`ControlSays::NodeTypes`]; said again
@@ -149,7 +151,7 @@ pub enum ControlSays {
     },
     /// Take nothing new, have others take your objects, and say [`NodeSays::Drained`] once nothing runs
     /// any more and nothing is left, or when `deadline_us` microseconds are over; zero: however long it
-    /// takes. The last word counts. With `only_if_idle` a node that has something to do says
+    /// takes. Say [`NodeSays::DrainHeard`] at once. The last word counts. With `only_if_idle` a node that has something to do says
     /// [`NodeSays::NotIdle`] and goes on.
     Drain {
         reason: String,

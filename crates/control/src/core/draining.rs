@@ -13,17 +13,22 @@ use super::Control;
 pub struct Drain {
     reason: DrainReason,
     text: String,
-    deadline_us: Option<u64>,
-    /// When the node was heard again after a silence: it may have heard of this only then.
+    /// The time that the node has, from when it heard of this; zero: as long as it takes.
+    lasts_us: u64,
+    /// When the node said that it has heard of this.
+    known_us: Option<u64>,
+    /// When the node was heard again after a silence: what it has said meanwhile comes after that.
     heard_again_us: u64,
 }
 
 impl Drain {
-    /// When the node is given up that has not said by itself that its time is over.
+    /// When the node is given up that has not said by itself that its time is over. One that does not
+    /// know of it is not: its actors live on. It hears nothing of control, and ends for that reason.
     fn end_us(&self) -> Option<u64> {
         let wait = limits::DRAIN_LAST_WORD.as_micros() as u64;
-        let over_us = self.deadline_us?.max(self.heard_again_us);
-        Some(over_us.saturating_add(wait))
+        let known_us = self.known_us.filter(|_| self.lasts_us > 0)?;
+        let over_us = known_us.saturating_add(self.lasts_us);
+        Some(over_us.max(self.heard_again_us).saturating_add(wait))
     }
 
     pub(super) fn heard_again(&mut self, now_us: u64) {
@@ -100,22 +105,37 @@ impl Control {
             ("", DrainReason::Unspecified) => "on request".to_owned(),
             (text, _) => text.to_owned(),
         };
-        let after_us = asked.deadline_ms.saturating_mul(1000);
+        let lasts_us = asked.deadline_ms.saturating_mul(1000);
+        member.unheard_drains += 1;
         member.drain = Some(Drain {
             reason: asked.reason(),
             text: text.clone(),
-            deadline_us: (after_us > 0).then(|| self.now_us.saturating_add(after_us)),
+            lasts_us,
+            known_us: None,
             heard_again_us: 0,
         });
         tracing::info!(%node, reason = text, "node is drained");
         self.node_changed(node);
         let drain = ControlSays::Drain {
             reason: text,
-            deadline_us: after_us,
+            deadline_us: lasts_us,
             only_if_idle: asked.reason() == DrainReason::Idle,
         };
         self.say(node, drain);
         self.recall_actors_of(node);
+    }
+
+    /// A node has heard of one order to drain, and goes by it until it hears of the next.
+    pub(super) fn drain_heard(&mut self, node: NodeId) {
+        let Some(member) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        member.unheard_drains = member.unheard_drains.saturating_sub(1);
+        if let Some(drain) = &mut member.drain
+            && member.unheard_drains == 0
+        {
+            drain.known_us = Some(self.now_us);
+        }
     }
 
     /// A node that was to be drained because it was idle has got something to do since.

@@ -27,6 +27,8 @@ pub struct Member {
     pub status: NodeStatus,
     pub is_suspect: bool,
     pub drain: Option<Drain>,
+    /// Orders to drain that it has not said to have heard.
+    pub unheard_drains: u32,
     pub death: Option<DeathCause>,
     joined_us: u64,
     died_us: u64,
@@ -108,6 +110,7 @@ impl Control {
                 status,
                 is_suspect: false,
                 drain: None,
+                unheard_drains: 0,
                 death: None,
                 joined_us: self.now_us,
                 died_us: 0,

@@ -265,6 +265,7 @@ impl Control {
                 );
             }
             NodeSays::Drained { left_behind } => self.drained(from, &left_behind),
+            NodeSays::DrainHeard => self.drain_heard(from),
             NodeSays::NotIdle { reason } => self.not_idle(from, &reason),
             NodeSays::Wants(wants) => self.node_wants(from, wants),
             NodeSays::Available { available } => self.resources_available(from, available),

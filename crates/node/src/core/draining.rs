@@ -31,6 +31,7 @@ impl Node {
         only_if_idle: bool,
         now: Micros,
     ) {
+        self.tell_control(NodeSays::DrainHeard);
         if only_if_idle {
             // Control has decided by what it knew: work may have come since.
             let busy = self.what_is_done();

@@ -17,7 +17,7 @@ const CODE: u16 = 13;
 pub struct NodeSaid {
     #[prost(
         oneof = "NodeWord",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
     )]
     pub word: Option<NodeWord>,
 }
@@ -59,6 +59,8 @@ pub enum NodeWord {
     NotIdle(String),
     #[prost(message, tag = "17")]
     Wants(NodeWants),
+    #[prost(message, tag = "18")]
+    DrainHeard(()),
 }
 
 /// See [`NodeSays::ProcessGone`].
@@ -194,6 +196,7 @@ impl From<&NodeSays> for NodeSaid {
                 left_behind: left_behind.clone(),
             }),
             NodeSays::Leaves { reason } => NodeWord::Leaves(reason.clone()),
+            NodeSays::DrainHeard => NodeWord::DrainHeard(()),
             NodeSays::NotIdle { reason } => NodeWord::NotIdle(reason.clone()),
             NodeSays::Wants(wants) => NodeWord::Wants(wants.clone()),
             NodeSays::Available { available } => NodeWord::Available(available.clone()),
@@ -263,6 +266,7 @@ impl TryFrom<NodeSaid> for NodeSays {
             },
             NodeWord::Drained(Drained { left_behind }) => Self::Drained { left_behind },
             NodeWord::Leaves(reason) => Self::Leaves { reason },
+            NodeWord::DrainHeard(()) => Self::DrainHeard,
             NodeWord::NotIdle(reason) => Self::NotIdle { reason },
             NodeWord::Wants(wants) => Self::Wants(wants),
             NodeWord::Available(available) => Self::Available { available },

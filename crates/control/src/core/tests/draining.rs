@@ -40,6 +40,12 @@ impl Cluster {
         answers.next().unwrap_or_default()
     }
 
+    /// The same, and the node says that it has heard of it.
+    fn drain_and_hear(&mut self, number: u8, reason: DrainReason, deadline_ms: u64) {
+        assert!(self.drain(number, reason, deadline_ms).is_accepted);
+        self.stage.on_node_from(node(number), NodeSays::DrainHeard);
+    }
+
     fn create(&mut self, max_restarts: i32) -> ActorId {
         let amounts = Resources::none().with(CPU, 1.0);
         let spec = ActorSpec {
@@ -134,7 +140,7 @@ fn what_still_runs_at_the_deadline_goes_on_elsewhere() {
     let mut cluster = Cluster::new();
     let actor = cluster.create(1);
     cluster.start(1, actor);
-    assert!(cluster.drain(1, DrainReason::Preemption, 3000).is_accepted);
+    cluster.drain_and_hear(1, DrainReason::Preemption, 3000);
     let orders = cluster.stage.orders_of(1);
     assert!(orders.contains(&ControlSays::Drain {
         reason: "the spot market".to_owned(),
@@ -180,12 +186,33 @@ fn a_node_that_is_heard_again_has_time_to_say_that_its_time_is_over() {
     let mut cluster = Cluster::new();
     let actor = cluster.create(1);
     cluster.start(1, actor);
-    assert!(cluster.drain(1, DrainReason::Preemption, 3000).is_accepted);
+    cluster.drain_and_hear(1, DrainReason::Preemption, 3000);
     cluster.stage.pass(Duration::from_secs(15), &[2]);
-    // It hears of the drain now, and ends what it has: until then nothing begins elsewhere.
+    // It has ended what it had meanwhile, and its words come now: until then nothing begins elsewhere.
     cluster.stage.pass(limits::DRAIN_LAST_WORD / 2, &[1, 2]);
     assert_eq!(cluster.placed_at(2), []);
     cluster.stage.pass(limits::DRAIN_LAST_WORD, &[1, 2]);
+    assert_eq!(cluster.placed_at(2), [actor]);
+}
+
+/// The way to it was cut, and the way back was not.
+#[test]
+fn the_time_of_a_node_runs_from_when_it_has_heard_of_the_last_order() {
+    let mut cluster = Cluster::new();
+    let actor = cluster.create(1);
+    cluster.start(1, actor);
+    for _ in 0..2 {
+        assert!(cluster.drain(1, DrainReason::Preemption, 3000).is_accepted);
+    }
+    cluster.stage.pass(Duration::from_secs(10), &[1, 2]);
+    assert_eq!(cluster.placed_at(2), []);
+    cluster.stage.on_node_from(node(1), NodeSays::DrainHeard);
+    cluster.stage.pass(Duration::from_secs(10), &[1, 2]);
+    assert_eq!(cluster.placed_at(2), [], "it goes by the first order");
+    cluster.stage.on_node_from(node(1), NodeSays::DrainHeard);
+    cluster.stage.pass(Duration::from_secs(6), &[1, 2]);
+    assert_eq!(cluster.placed_at(2), []);
+    cluster.stage.pass(Duration::from_secs(2), &[1, 2]);
     assert_eq!(cluster.placed_at(2), [actor]);
 }
 
