@@ -11,10 +11,11 @@ __all__ = ["timeline"]
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
-    """The tasks and calls of actors that have run, as events of the Trace Event Format.
+    """The tasks, and calls and constructors of actors, that have run: a trace of events.
 
-    One complete event for each, with ``ts`` and ``dur`` in microseconds, a row (``tid``) for each
-    worker and a group of rows (``pid``) for each node: ``chrome://tracing`` and Perfetto show them.
+    The form is the Trace Event Format: one complete event for each, with ``ts`` and ``dur`` in
+    microseconds, a row (``tid``) for each worker and a group of rows (``pid``) for each node.
+    ``chrome://tracing`` and Perfetto show them.
     Owners remember the last 10,000 that came to their ends, for as long as they live.
 
     With ``filename`` the events are written to that file, and None is returned. Raises

@@ -136,10 +136,8 @@ def _failing_part(
 
 def _has_own_form(value: Any) -> bool:
     """Whether the class says itself how values are pickled, or that they cannot be."""
-    kind = type(value)
-    return kind.__reduce__ is not object.__reduce__ or (
-        kind.__reduce_ex__ is not object.__reduce_ex__
-    )
+    forms = {"__reduce__", "__reduce_ex__"}
+    return any(forms & vars(kind).keys() for kind in type(value).__mro__ if kind is not object)
 
 
 def parts(value: Any) -> Iterator[tuple[str, Any]]:

@@ -209,6 +209,12 @@ def test_tasks_that_create_actors(ray, get, state, Holder):
     (made,) = state.list_tasks(filters=[("name", "=", "creation:Holder.__init__")], detail=True)
     assert (made.state, made.type, made.error_type) == ("FINISHED", "ACTOR_CREATION_TASK", None)
     assert made.func_or_class_name == "Holder.__init__" and made.node_id and made.worker_pid
+    assert 0 < made.creation_time_ms <= made.start_time_ms + 1 <= made.end_time_ms + 1
+    assert [event["state"] for event in made.events] == [
+        "PENDING_ARGS_AVAIL",
+        "RUNNING",
+        "FINISHED",
+    ]
     (failed,) = state.list_tasks(filters=[("name", "=", "Broken.__init__")])
     assert (failed.state, failed.error_type) == ("FAILED", "TASK_EXECUTION_EXCEPTION")
     cause = state.get_actor(broken._actor_id.hex()).death_cause

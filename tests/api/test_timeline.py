@@ -50,6 +50,29 @@ def test_every_task_has_its_event(ray, ran):
     assert len({event["pid"] for event in events}) == 1
 
 
+def test_constructors_have_theirs(ray, get):
+    """How long an actor took to load what it has was not told."""
+
+    @ray.remote
+    class Loading:
+        def __init__(self, fails):
+            time.sleep(0.02)
+            if fails:
+                raise ValueError("no")
+
+        def ready(self):
+            return True
+
+    get(Loading.remote(False).ready.remote())
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        get(Loading.remote(True).ready.remote())
+    events = until(
+        lambda: [e for e in ray.timeline() if e["name"] == "Loading.__init__"][:2], "both are there"
+    )
+    assert [event["cname"] for event in events] == ["generic_work", "terrible"]
+    assert all(event["dur"] >= 20_000 for event in events)
+
+
 def test_a_file_takes_them(ray, ran, tmp_path):
     tasks, _, _ = ran
     until(lambda: events_of(ray, tasks), "the events have been collected")

@@ -141,8 +141,7 @@ fn worker(request: &Spawn, template: u32) -> Result<(), Box<dyn Error>> {
                 &ActorStarted {
                     actor,
                     incarnation,
-                    failure: None,
-                    shown_as: String::new(),
+                    ..ActorStarted::default()
                 }
                 .into(),
             );

@@ -211,6 +211,10 @@ fn actor<'py>(py: Python<'py>, actor: &ActorStatus) -> PyResult<Bound<'py, PyDic
     dict.set_item("label_selector", labels.map(selector))?;
     dict.set_item("environment", &actor.environment)?;
     dict.set_item("shown_as", &actor.shown_as)?;
+    dict.set_item("age_us", actor.age_us)?;
+    let constructed = actor.constructed;
+    dict.set_item("started_at_us", constructed.started_at_us)?;
+    dict.set_item("ended_at_us", constructed.ended_at_us)?;
     dict.set_item("parent_task_id", actor.parent.to_hex())?;
     let cause = actor.cause.as_deref();
     let cause = cause

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use whipray_proto::link::ControlSays;
 use whipray_proto::messages::actor::{
-    ActorCreated, ActorExiting, ActorStarted, ActorState, ActorUpdate, CreateActor, CreationStage,
-    ListNamedActors, NamedActors,
+    ActorCreated, ActorExiting, ActorStarted, ActorState, ActorUpdate, Constructed, CreateActor,
+    CreationStage, ListNamedActors, NamedActors,
 };
 use whipray_proto::messages::cluster::{ActorStatus, WarnDriver};
 use whipray_proto::object::WorkerAddress;
@@ -64,6 +64,8 @@ pub struct Actor {
     pub preempted: u32,
     /// How it shows itself, once its constructor is through.
     pub shown_as: String,
+    created_us: u64,
+    constructed: Constructed,
     pub subscribers: Vec<WorkerId>,
 }
 
@@ -118,7 +120,7 @@ impl Actor {
         update
     }
 
-    pub fn status(&self) -> ActorStatus {
+    pub fn status(&self, now_us: u64) -> ActorStatus {
         let place = match &self.life {
             Life::Starting { address, pid } | Life::Alive { address, pid } => Some((address, pid)),
             Life::WaitsForProcess { .. } | Life::Dead { .. } => None,
@@ -159,6 +161,8 @@ impl Actor {
             environment: self.spec.environment.clone(),
             parent: self.spec.creation.parent,
             shown_as: self.shown_as.clone(),
+            age_us: now_us.saturating_sub(self.created_us),
+            constructed: self.constructed,
         }
     }
 }
@@ -229,6 +233,8 @@ impl Control {
             promised_by: None,
             preempted: 0,
             shown_as: String::new(),
+            created_us: self.now_us,
+            constructed: Constructed::default(),
             subscribers: Vec::new(),
         };
         self.actors.insert(actor, entry);
@@ -342,6 +348,7 @@ impl Control {
         let Life::Starting { address, pid } = entry.life.clone() else {
             return;
         };
+        entry.constructed = started.constructed;
         match started.failure {
             None => {
                 entry.life = Life::Alive { address, pid };

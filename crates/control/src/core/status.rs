@@ -105,7 +105,7 @@ impl Control {
         let mut actors: Vec<ActorStatus> = self
             .actors
             .values()
-            .map(super::actors::Actor::status)
+            .map(|actor| actor.status(self.now_us))
             .collect();
         actors.sort_unstable_by_key(|actor| actor.actor);
         let jobs = self.jobs.values().chain(&self.past_jobs);

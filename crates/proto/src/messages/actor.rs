@@ -70,6 +70,18 @@ pub struct ActorStarted {
     /// How the actor shows itself, where its class says that; else empty.
     #[prost(string, tag = "4")]
     pub shown_as: String,
+    #[prost(message, required, tag = "5")]
+    pub constructed: Constructed,
+}
+
+/// When a constructor ran, in microseconds since the epoch by the worker's clock; zeros for one that
+/// did not.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Constructed {
+    #[prost(uint64, tag = "1")]
+    pub started_at_us: u64,
+    #[prost(uint64, tag = "2")]
+    pub ended_at_us: u64,
 }
 
 /// The life of an actor.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::failure::DeathCause;
 use crate::ids::{ActorId, JobId, NodeId, PlacementGroupId, TaskId, WorkerId};
+use crate::messages::actor::Constructed;
 use crate::messages::scaling::ScalingStatus;
 use crate::messages::session::JobDescription;
 use crate::resources::Resources;
@@ -240,6 +241,12 @@ pub struct ActorStatus {
     /// How it shows itself, where its class says that; else empty.
     #[prost(string, tag = "25")]
     pub shown_as: String,
+    /// Since it was asked for, by the control's clock.
+    #[prost(uint64, tag = "26")]
+    pub age_us: u64,
+    /// The last run of its constructor.
+    #[prost(message, required, tag = "27")]
+    pub constructed: Constructed,
 }
 
 /// One job, for lists. Times are ages, by the control's clock.

@@ -87,6 +87,8 @@ impl Executor {
         // Threads that the actor starts work for it, also while none of its methods runs.
         context::set_background(Arc::clone(&running));
         let _scope = Scope::enter(running, false);
+        let runtime = &self.connection.runtime;
+        let started_at_us = runtime.time_us();
         let constructed = class.map_err(Unready::Unreadable).and_then(|class| {
             let (args, kwargs) =
                 incoming::read(py, &self.connection, arguments, references, &keywords)?
@@ -94,7 +96,6 @@ impl Executor {
             let described = describe(py, &spec, incarnation)?;
             Ok(self.hooks.start_actor(&described, &class, &args, &kwargs)?)
         });
-        let runtime = &self.connection.runtime;
         let exception = match constructed {
             Ok(instance) => {
                 let concurrency = concurrency(&spec);
@@ -107,7 +108,8 @@ impl Executor {
                 if self.actor.set(py, actor).is_err() {
                     return Err(PyRuntimeError::new_err("this worker is already an actor"));
                 }
-                runtime.actor_started(spec.actor, incarnation, Ok(shown_as), &brought);
+                let shown_as = Ok(shown_as);
+                runtime.actor_started(spec.actor, incarnation, started_at_us, shown_as, &brought);
                 return Ok(true);
             }
             Err(Unready::Unreadable(error)) if error.is_instance_of::<PySystemExit>(py) => {
@@ -122,7 +124,8 @@ impl Executor {
         let message = format!("The constructor of the actor, {name}, raised.");
         let mut failure = Failure::new(FailureKind::ActorDied, spec.actor.to_hex(), message);
         failure.exception = exception;
-        runtime.actor_started(spec.actor, incarnation, Err(failure), &brought);
+        let failure = Err(failure);
+        runtime.actor_started(spec.actor, incarnation, started_at_us, failure, &brought);
         Ok(false)
     }
 

@@ -265,7 +265,7 @@ impl Process {
                     actor,
                     incarnation,
                     failure,
-                    shown_as: String::new(),
+                    ..ActorStarted::default()
                 };
                 self.core.effects.push(Effect::ToNode(started.into()));
                 self.commit(around);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use whipray_proto::failure::Failure;
-use whipray_proto::messages::actor::{ActorExiting, ActorStarted};
+use whipray_proto::messages::actor::{ActorExiting, ActorStarted, Constructed};
 use whipray_proto::messages::object::SealObject;
 use whipray_proto::{
     ActorId, DeathCause, ObjectId, ObjectValue, SharedLocation, TaskId, WorkerAddress,
@@ -146,11 +146,18 @@ impl Runtime {
         }
     }
 
-    /// The constructor of the actor in this process is through.
+    /// The system's time, in microseconds since the epoch.
+    pub fn time_us(&self) -> u64 {
+        let state = self.state.lock();
+        state.core.began_at_us + state.now()
+    }
+
+    /// The constructor of the actor in this process is through; it began at `started_at_us`.
     pub fn actor_started(
         &self,
         actor: ActorId,
         incarnation: u32,
+        started_at_us: u64,
         outcome: Result<String, Failure>,
         brought: &[ObjectId],
     ) {
@@ -160,6 +167,7 @@ impl Runtime {
         };
         let mut state = self.state.lock();
         state.core.keep_constructor_references(brought);
+        let ended_at_us = state.core.began_at_us + state.now();
         self.send(
             state,
             ActorStarted {
@@ -167,6 +175,10 @@ impl Runtime {
                 incarnation,
                 failure,
                 shown_as,
+                constructed: Constructed {
+                    started_at_us,
+                    ended_at_us,
+                },
             }
             .into(),
         );

@@ -6,6 +6,7 @@ from typing import Any
 
 from whipray import _core
 from whipray.util.state._environments import environment_of_actor
+from whipray.util.state._times import events_of, since_ms
 from whipray.util.state.common import ActorState, TaskState
 
 
@@ -98,6 +99,13 @@ def _creation(entry: dict[str, Any]) -> TaskState:
         error_type = "TASK_EXECUTION_EXCEPTION" if has_raised else "ACTOR_DIED"
         message = cause["description"]
     name = f"{entry['class_name']}.__init__"
+    created_ms = since_ms(f"creation of {entry['actor_id']}", entry["age_us"])
+    started_ms = entry["started_at_us"] // 1000 or None
+    ended_ms = entry["ended_at_us"] // 1000 or None
+    if state not in ("FINISHED", "FAILED"):
+        # Those of the life before.
+        started_ms = ended_ms = None
+    end = (state, ended_ms) if ended_ms else None
     return TaskState(
         task_id="f" * 16 + entry["actor_id"],
         attempt_number=entry["restarts"],
@@ -114,6 +122,10 @@ def _creation(entry: dict[str, Any]) -> TaskState:
         error_type=error_type,
         language="PYTHON",
         required_resources=entry["resources"],
+        creation_time_ms=created_ms,
+        start_time_ms=started_ms,
+        end_time_ms=ended_ms,
+        events=events_of(created_ms, started_ms, end),
         runtime_env_info={"serialized_runtime_env": environment_of_actor(entry)},
         placement_group_id=entry["group_id"],
         error_message=message,

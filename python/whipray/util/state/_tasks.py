@@ -9,6 +9,7 @@ from typing import Any
 from whipray import _core, _function
 from whipray.util.state._actors import creations
 from whipray.util.state._reports import complete
+from whipray.util.state._times import events_of
 from whipray.util.state.common import TaskState
 
 ENTRIES = 10_000
@@ -97,7 +98,7 @@ class _View:
             required_resources=task["resources"],
             creation_time_ms=created_ms,
             start_time_ms=started_ms,
-            events=_events(created_ms, started_ms, None),
+            events=events_of(created_ms, started_ms, None),
         )
 
     def ended(self, task: dict[str, Any]) -> TaskState:
@@ -117,7 +118,7 @@ class _View:
             creation_time_ms=created_ms,
             start_time_ms=started_ms,
             end_time_ms=ended_ms,
-            events=_events(created_ms, started_ms, (state, ended_ms)),
+            events=events_of(created_ms, started_ms, (state, ended_ms)),
             error_message=_error_message(task),
         )
 
@@ -164,17 +165,6 @@ def _stopped() -> set[str | None]:
 
 def _end_of(identity: str) -> str:
     return identity[16:]
-
-
-def _events(
-    created_ms: int, started_ms: int | None, end: tuple[str, int] | None
-) -> list[dict[str, Any]]:
-    known = [("PENDING_ARGS_AVAIL", created_ms)]
-    if started_ms is not None:
-        known.append(("RUNNING", started_ms))
-    if end is not None:
-        known.append(end)
-    return [{"state": state, "created_ms": float(at_ms)} for state, at_ms in known]
 
 
 def _error_message(task: dict[str, Any]) -> str | None:

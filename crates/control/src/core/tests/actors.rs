@@ -46,8 +46,7 @@ fn start(stage: &mut Stage, actor: ActorId, incarnation: u32) -> WorkerId {
         ActorStarted {
             actor,
             incarnation,
-            failure: None,
-            shown_as: String::new(),
+            ..ActorStarted::default()
         },
     );
     worker
@@ -124,7 +123,7 @@ fn a_constructor_that_raises_is_the_cause_of_death() {
             actor: spec.actor,
             incarnation: 0,
             failure: Some(failure),
-            shown_as: String::new(),
+            ..ActorStarted::default()
         },
     );
     let update = last_update(&mut stage, driver);

@@ -280,7 +280,7 @@ fn restarts_do_not_count_where_the_machine_was_taken_away() {
         assert_eq!(cluster.asked(), [(number + 1, actor)]);
     }
     cluster.start(4, actor, 3);
-    let status = cluster.stage.control.actors[&actor].status();
+    let status = cluster.stage.control.actors[&actor].status(0);
     assert_eq!((status.restarts, status.restarts_by_drains), (3, 2));
     cluster.lose(4, NodeEnd::Unexpected);
     assert_eq!(cluster.update().state, ActorState::Dead as i32);
@@ -294,7 +294,7 @@ fn restarts_by_drains_are_counted_also_where_there_is_no_end_of_them() {
     let actor = cluster.create(&spec);
     cluster.start(1, actor, 0);
     cluster.lose(1, NodeEnd::DrainedForPreemption);
-    let status = cluster.stage.control.actors[&actor].status();
+    let status = cluster.stage.control.actors[&actor].status(0);
     assert_eq!((status.restarts, status.restarts_by_drains), (1, 1));
 }
 
