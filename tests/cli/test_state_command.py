@@ -103,6 +103,8 @@ def test_logs(ask):
     assert (told.returncode, told.stdout) == (0, "No log file has such a name.\n")
     told = ask("logs", "actor", "--id", "00" * 16)
     assert told.returncode == 1 and "There is no actor_id" in told.stderr
+    told = ask("logs")
+    assert told.returncode == 0 and "{cluster,actor,task,worker}" in told.stdout
 
 
 THREADS = """

@@ -51,8 +51,10 @@ def main(words: Sequence[str]) -> int:
 
 
 def _completed(words: list[str]) -> list[str]:
-    """Without a kind of logs those of the cluster are meant."""
-    if words[:1] == ["logs"] and words[1:] and words[1] not in (*logs.KINDS, "-h", "--help"):
+    """Without a kind of logs those of the cluster are meant; without a word help is."""
+    if words == ["logs"]:
+        words.append("--help")
+    elif words[:1] == ["logs"] and words[1:] and words[1] not in (*logs.KINDS, "-h", "--help"):
         words.insert(1, "cluster")
     return words
 
