@@ -286,6 +286,54 @@ def test_workers_that_have_ended(ray, get, state):
     assert all(row.start_time_ms > 0 for row in alive if row.worker_type == "WORKER")
 
 
+def test_each_try_of_a_task_has_a_row(ray, get, state, tmp_path):
+    """Only the last one was told, and not where a worker had died of it."""
+
+    @ray.remote(max_retries=2, retry_exceptions=[ValueError])
+    def third_time_lucky():
+        tries = len(list(tmp_path.iterdir()))
+        (tmp_path / str(tries)).touch()
+        if tries == 0:
+            os._exit(3)
+        if tries == 1:
+            raise ValueError("not yet")
+        return os.getpid()
+
+    reference = third_time_lucky.remote()
+    get(reference)
+    crashed, raised, returned = state.get_task(reference)
+    assert [row.attempt_number for row in (crashed, raised, returned)] == [0, 1, 2]
+    assert (crashed.state, crashed.error_type) == ("FAILED", "WORKER_DIED")
+    assert "exited with code 3" in crashed.error_message and "tried again" in crashed.error_message
+    assert crashed.node_id and crashed.worker_id and crashed.worker_pid
+    assert crashed.start_time_ms is None and crashed.end_time_ms > 0
+    assert (raised.state, raised.error_type) == ("FAILED", "TASK_EXECUTION_EXCEPTION")
+    assert "not yet" in raised.error_message
+    assert (returned.state, returned.worker_pid) == ("FINISHED", get(reference))
+    listed = state.list_tasks(filters=[("name", "=", "third_time_lucky")])
+    assert [row.attempt_number for row in listed] == [0, 1, 2]
+    summary = state.summarize_tasks()["cluster"]["summary"]["third_time_lucky"]
+    assert summary["state_counts"] == {"FAILED": 2, "FINISHED": 1}
+    with pytest.raises(Exception, match="There is no attempt 3 of task_id"):
+        list(state.get_log(task_id=crashed.task_id, attempt_number=3))
+
+
+def test_tries_of_calls_of_actors(ray, get, state, tmp_path):
+    @ray.remote(max_restarts=1, max_task_retries=1)
+    class Actor:
+        def end_once(self):
+            if not (tmp_path / "once").exists():
+                (tmp_path / "once").touch()
+                os._exit(5)
+
+    reference = Actor.remote().end_once.remote()
+    get(reference)
+    first, second = state.get_task(reference)
+    assert (first.state, first.error_type) == ("FAILED", "ACTOR_UNAVAILABLE")
+    assert "tried again" in first.error_message and first.worker_pid
+    assert (second.state, second.attempt_number) == ("FINISHED", 1)
+
+
 def test_logs_of_actors_and_nodes(ray, get, state):
     @ray.remote(num_cpus=0)
     class Writer:

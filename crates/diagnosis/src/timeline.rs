@@ -62,8 +62,12 @@ fn events(answer: &InquiryAnswered, actors: &[ActorStatus]) -> Vec<Value> {
         .collect()
 }
 
-/// `None` for a task that never ran.
+/// `None` for a task that never ran, and for a try of which nobody knows when it began: its worker is
+/// gone.
 fn of_task(ended: &EndedReport) -> Option<Span> {
+    if ended.started_at_us == 0 {
+        return None;
+    }
     Some(Span {
         name: ended.name.clone(),
         worker: ended.worker?,
@@ -148,6 +152,7 @@ mod tests {
                 ended("never", None, 0),
                 ended("first", Some(worker), 10),
                 ended("third", Some(elsewhere), 30),
+                ended("crashed", Some(elsewhere), 0),
             ],
             ..ProcessReport::default()
         };

@@ -31,7 +31,7 @@ def add_arguments(verbs: Any) -> None:
     actor.add_argument("-pid", "--pid", type=int, help="of its process")
     task = kinds.add_parser("task", help="what the process writes that ran a task")
     task.add_argument("--id", required=True, help="of the task, in hexadecimal")
-    task.add_argument("-a", "--attempt-number", type=int, default=0, help=argparse.SUPPRESS)
+    task.add_argument("-a", "--attempt-number", type=int, default=0, help="which of its tries (0)")
     worker = kinds.add_parser("worker", help="what a process writes")
     worker.add_argument("-pid", "--pid", type=int, required=True)
     actor.set_defaults(run=_process, chosen="actor_id")
@@ -68,9 +68,11 @@ def _cluster(arguments: argparse.Namespace) -> str:
 
 
 def _process(arguments: argparse.Namespace) -> str:
-    chosen = {"pid": getattr(arguments, "pid", None)}
+    chosen: dict[str, Any] = {"pid": getattr(arguments, "pid", None)}
     if arguments.chosen != "pid":
         chosen[arguments.chosen] = arguments.id
+    if arguments.chosen == "task_id":
+        chosen["attempt_number"] = arguments.attempt_number
     suffix = "err" if arguments.err else "out"
     with connected(arguments.address):
         node = {} if arguments.chosen == "task_id" else _node_of(arguments)

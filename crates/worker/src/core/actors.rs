@@ -98,14 +98,22 @@ pub struct ActorTable {
     by_worker: FxHashMap<WorkerId, ActorId>,
 }
 
+/// A call that the end of an actor's life met.
+pub struct Struck {
+    pub task: TaskId,
+    pub failure: Failure,
+    /// Where it was under way, if it was.
+    pub worker: Option<WorkerId>,
+}
+
 /// What becomes of the calls that an actor's death met under way.
 #[derive(Default)]
 pub struct Interrupted {
     /// Where they were under way.
     pub node: Option<NodeId>,
     /// Calls that are tried again, in order.
-    pub retried: Vec<TaskId>,
-    pub failed: Vec<(TaskId, Failure)>,
+    pub retried: Vec<Struck>,
+    pub failed: Vec<Struck>,
 }
 
 impl ActorTable {
@@ -395,9 +403,17 @@ impl ActorTable {
             ActorState::Dead => {
                 self.by_worker.retain(|_, actor| *actor != update.actor);
                 let failure = death_failure(client, update);
-                let under_way = client.in_flight.drain(..).chain(client.queue.drain(..));
-                for task in under_way.chain(client.aside.drain().map(|(task, _)| task)) {
-                    interrupted.failed.push((task, failure.clone()));
+                let worker = last_worker(update.cause.as_ref());
+                let under_way = client.in_flight.drain(..).map(|task| (task, worker));
+                let aside = client.aside.drain().map(|(task, _)| task);
+                let waiting = client.queue.drain(..).chain(aside);
+                for (task, worker) in under_way.chain(waiting.map(|task| (task, None))) {
+                    let failure = failure.clone();
+                    interrupted.failed.push(Struck {
+                        task,
+                        failure,
+                        worker,
+                    });
                 }
                 client.state = ClientState::Dead(failure);
             }
@@ -464,41 +480,52 @@ fn interrupt(
     tasks: &mut TaskTable,
 ) -> Interrupted {
     let mut interrupted = Interrupted::default();
+    let worker = last_worker(Some(cause));
     for task in client.in_flight.drain(..) {
         let Some(entry) = tasks.tasks.get_mut(&task) else {
             continue;
         };
+        let struck = |failure| Struck {
+            task,
+            failure,
+            worker,
+        };
         if entry.is_cancelled {
-            interrupted
-                .failed
-                .push((task, cancelled(task, Cancellation::Killed)));
+            let failure = cancelled(task, Cancellation::Killed);
+            interrupted.failed.push(struck(failure));
             continue;
         }
-        if entry.retries_left == 0 {
-            let failure = Failure::new(
-                FailureKind::ActorUnavailable,
-                actor.to_hex(),
-                format!(
-                    "The actor {} is unavailable: {}. {what_next}; the call {} was under way and \
-                     is not retried, since max_task_retries={}.{}",
-                    client.class_name,
-                    cause.headline(),
-                    entry.spec.name,
-                    entry.retries_used,
-                    cause.last_words()
-                ),
-            )
-            .because_of(cause.clone());
-            interrupted.failed.push((task, failure));
-            continue;
+        let (is_retried, verdict) = match entry.retries_left {
+            0 => (
+                false,
+                format!("not retried, since max_task_retries={}", entry.retries_used),
+            ),
+            _ => (true, "tried again".to_owned()),
+        };
+        let message = format!(
+            "The actor {} is unavailable: {}. {what_next}; the call {} was under way and is \
+             {verdict}.{}",
+            client.class_name,
+            cause.headline(),
+            entry.spec.name,
+            cause.last_words()
+        );
+        let kind = FailureKind::ActorUnavailable;
+        let failure = Failure::new(kind, actor.to_hex(), message).because_of(cause.clone());
+        match is_retried {
+            true => interrupted.retried.push(struck(failure)),
+            false => interrupted.failed.push(struck(failure)),
         }
-        entry.begin_retry();
-        interrupted.retried.push(task);
     }
-    for task in interrupted.retried.iter().rev() {
-        client.queue.push_front(*task);
+    for struck in interrupted.retried.iter().rev() {
+        client.queue.push_front(struck.task);
     }
     interrupted
+}
+
+/// The process that is gone, where it is known.
+fn last_worker(cause: Option<&DeathCause>) -> Option<WorkerId> {
+    Some(cause?.worker).filter(|worker| !worker.is_nil())
 }
 
 fn death_failure(client: &ActorClient, update: &ActorUpdate) -> Failure {

@@ -175,9 +175,7 @@ impl Core {
                 .push(Effect::ToNode(KillWorker { worker, reason }.into()));
         }
         if let Some((actor, interrupted)) = self.actors.give_up(&worker, &mut self.tasks) {
-            for (task, failure) in interrupted.failed {
-                self.fail(task, failure, now);
-            }
+            self.settle_interrupted(interrupted, now);
             self.actors.pump(&actor, &self.tasks, &mut self.effects);
             self.leave_if_quiet(actor);
         }

@@ -1,4 +1,5 @@
-//! Tasks of ours that are through, for those who ask what has been: the newest ones, in a ring.
+//! Tasks of ours that are through, each try of them, for those who ask what has been: the newest ones,
+//! in a ring.
 
 use std::collections::VecDeque;
 
@@ -11,12 +12,13 @@ use whipray_proto::{FunctionId, ObjectValue, PlacementGroupId, TaskId, WorkerId,
 
 use crate::core::tasks::{Micros, Task};
 
-/// Where and when a task ran last.
+/// Where and when a task ran.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Run {
     /// `None`: it came to its end without having run.
     pub worker: Option<WorkerId>,
-    pub duration_us: u64,
+    /// `None`: its worker is gone, and has not told.
+    pub duration_us: Option<u64>,
     /// In microseconds of the worker's system clock.
     pub ended_at_us: u64,
 }
@@ -26,7 +28,7 @@ impl Run {
     pub fn of(worker: WorkerId, reply: &TaskReply) -> Self {
         Self {
             worker: Some(worker),
-            duration_us: reply.duration_us,
+            duration_us: Some(reply.duration_us),
             ended_at_us: reply.ended_at_us,
         }
     }
@@ -54,26 +56,41 @@ impl End {
     }
 }
 
-/// What an owner knows of the end of a task.
+/// What an owner knows of the end of a task, or of one try of it.
 #[derive(Clone, Debug)]
 pub struct Ending {
     pub run: Run,
     pub end: End,
-    /// The placement group that it was to run in.
-    pub group: Option<PlacementGroupId>,
     /// The sentence of the failure, or the pickled exception.
     pub error: Bytes,
 }
 
-/// What is remembered of the error among the results of a task; a large one is not.
-pub fn error_of(returns: &[ObjectValue]) -> Bytes {
+impl Ending {
+    /// Of what came with these results.
+    pub fn of(run: Run, returns: &[ObjectValue]) -> Self {
+        let end = End::of(returns);
+        let error = match end {
+            End::Returned => Bytes::new(),
+            End::Raised | End::Failed(_) => error_of(returns),
+        };
+        Self { run, end, error }
+    }
+}
+
+/// What is remembered of the error among the results of a task.
+fn error_of(returns: &[ObjectValue]) -> Bytes {
     let mut errors = returns.iter().filter_map(|value| match &value.failure {
         Some(failure) => Some(failure.message.as_bytes()),
         None => value.is_error.then_some(&value.data[..]),
     });
-    match errors.next() {
-        Some(error) if error.len() <= limits::ENDED_ERROR_BYTES => Bytes::copy_from_slice(error),
-        _ => Bytes::new(),
+    errors.next().map_or_else(Bytes::new, kept)
+}
+
+/// An error as it is remembered: a large one is not.
+pub fn kept(error: &[u8]) -> Bytes {
+    match error.len() <= limits::ENDED_ERROR_BYTES {
+        true => Bytes::copy_from_slice(error),
+        false => Bytes::new(),
     }
 }
 
@@ -91,23 +108,23 @@ struct Ended {
     group: Option<PlacementGroupId>,
 }
 
-/// The last [`limits::ENDED_TASKS`] tasks that are through, and the last [`limits::ENDED_ERRORS`] of
+/// The last [`limits::ENDED_TASKS`] tries of tasks that are through, and the last [`limits::ENDED_ERRORS`] of
 /// their errors.
 #[derive(Default)]
 pub struct History {
     ended: VecDeque<Ended>,
-    errors: VecDeque<(TaskId, Bytes)>,
+    errors: VecDeque<((TaskId, u32), Bytes)>,
 }
 
 impl History {
-    /// The task of these names, of its own and of its method, is through.
-    pub fn add(&mut self, (name, method): (String, String), task: &Task, ended: Ending) {
-        let Ending {
-            run,
-            end,
-            group,
-            error,
-        } = ended;
+    /// A task is through, or one try of it. Its names are its own and that of its method.
+    pub fn add(
+        &mut self,
+        (name, method): (String, String),
+        task: &Task,
+        group: Option<PlacementGroupId>,
+        Ending { run, end, error }: Ending,
+    ) {
         if self.ended.len() == limits::ENDED_TASKS {
             self.ended.pop_front();
         }
@@ -128,15 +145,16 @@ impl History {
             if self.errors.len() == limits::ENDED_ERRORS {
                 self.errors.pop_front();
             }
-            self.errors.push_back((task.spec.task, error));
+            let attempt = (task.spec.task, task.spec.attempt);
+            self.errors.push_back((attempt, error));
         }
     }
 
     /// The newest ones, oldest first; `began_at_us` is the system's time at which `now` was zero.
     pub fn report(&self, most: usize, began_at_us: u64) -> impl Iterator<Item = EndedReport> {
         let skipped = self.ended.len().saturating_sub(most);
-        let errors = self.errors.iter().map(|(task, error)| (*task, error));
-        let errors: FxHashMap<TaskId, &Bytes> = errors.collect();
+        let errors = self.errors.iter().map(|(attempt, error)| (*attempt, error));
+        let errors: FxHashMap<(TaskId, u32), &Bytes> = errors.collect();
         self.ended.iter().skip(skipped).map(move |ended| {
             let ended_at_us = ended.run.ended_at_us;
             let (end, failure) = match ended.end {
@@ -152,8 +170,8 @@ impl History {
                 is_actor_method: ended.is_actor_method,
                 worker: ended.run.worker,
                 submitted_at_us: began_at_us + ended.submitted,
-                started_at_us: match ended.run.worker {
-                    Some(_) => ended_at_us.saturating_sub(ended.run.duration_us),
+                started_at_us: match ended.run.duration_us {
+                    Some(duration_us) => ended_at_us.saturating_sub(duration_us),
                     None => 0,
                 },
                 ended_at_us,
@@ -163,7 +181,7 @@ impl History {
                 method: ended.method.clone(),
                 group: ended.group,
                 error: errors
-                    .get(&ended.task)
+                    .get(&(ended.task, ended.attempt))
                     .map_or_else(Bytes::new, |it| (*it).clone()),
             }
         })
@@ -173,8 +191,13 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::tests::{TestOwner, template};
+    use crate::core::tests::{TestOwner, address, template};
+    use crate::template::TaskTemplate;
     use whipray_proto::failure::Failure;
+    use whipray_proto::messages::actor::{ActorState, ActorUpdate};
+    use whipray_proto::messages::lease::LeaseLost;
+    use whipray_proto::task::{ActorSpec, TaskOutcome};
+    use whipray_proto::{ActorId, DeathCause, DeathKind, JobId, LeaseId};
 
     fn ended(owner: &TestOwner, most: usize) -> Vec<EndedReport> {
         owner.core.history.report(most, 1_000_000).collect()
@@ -193,6 +216,102 @@ mod tests {
         assert!(!reports[0].name.is_empty());
         assert_eq!(reports[0].end(), TaskEnd::Returned);
         assert!(reports[0].worker.is_some());
+    }
+
+    #[test]
+    fn each_try_is_remembered_with_its_error() {
+        let mut owner = TestOwner::new("owner");
+        let template = TaskTemplate {
+            max_retries: 2,
+            ..template()
+        };
+        let result = owner.submit(&template);
+        owner.grant(1, "w1");
+        owner.effects();
+        let raised = ObjectValue {
+            is_error: true,
+            data: "it raised".into(),
+            ..ObjectValue::default()
+        };
+        let outcome = TaskOutcome::RaisedRetryable;
+        owner.reply("w1", result.id(), outcome, vec![raised], 10);
+        assert_eq!(owner.pushes().len(), 1);
+        let cause = DeathCause {
+            worker: address("w1").worker,
+            ..DeathCause::new(DeathKind::Signalled, "")
+        };
+        let lost = LeaseLost {
+            lease: LeaseId { number: 1 },
+            cause,
+        };
+        owner.core.on_node_message(lost.into(), 500);
+        owner.grant(2, "w2");
+        owner.answer("w2", result.id(), "done");
+        let tries = ended(&owner, 10);
+        let ends = tries.iter().map(|report| (report.attempt, report.end()));
+        assert_eq!(
+            ends.collect::<Vec<_>>(),
+            [
+                (0, TaskEnd::Raised),
+                (1, TaskEnd::Failed),
+                (2, TaskEnd::Returned)
+            ]
+        );
+        assert!(tries.iter().all(|report| report.name == "f"));
+        assert_eq!(tries[0].error, "it raised");
+        assert_eq!(tries[1].failure(), FailureKind::WorkerCrashed);
+        let error = String::from_utf8_lossy(&tries[1].error);
+        assert!(error.ends_with("It is tried again."), "{error}");
+        assert_eq!(tries[1].worker, Some(address("w1").worker));
+        // Its worker did not live to tell when it began.
+        let times = (tries[1].started_at_us, tries[1].ended_at_us);
+        assert_eq!(times, (0, owner.core.began_at_us + 500));
+        assert_eq!(tries[2].worker, Some(address("w2").worker));
+    }
+
+    #[test]
+    fn calls_that_the_end_of_an_actor_met_are_remembered() {
+        let mut owner = TestOwner::new("owner");
+        let actor = ActorId::new(JobId::from_number(1));
+        let spec = ActorSpec {
+            actor,
+            ..ActorSpec::default()
+        };
+        owner.core.create_actor(1, spec, Vec::new(), false);
+        let update = |state: ActorState, incarnation, worker: Option<&str>| ActorUpdate {
+            actor,
+            state: state as i32,
+            incarnation,
+            address: worker.map(address),
+            cause: Some(DeathCause {
+                worker: address("a0").worker,
+                ..DeathCause::new(DeathKind::Exited, "")
+            }),
+            ..ActorUpdate::default()
+        };
+        let alive = update(ActorState::Alive, 0, Some("a0"));
+        owner.core.on_node_message(alive.into(), 0);
+        let method = |max_retries| TaskTemplate {
+            method: "add".into(),
+            max_retries,
+            ..template()
+        };
+        let calls = [0, 1].map(|max_retries| owner.call_actor(actor, &method(max_retries)));
+        let restarting = update(ActorState::Restarting, 1, None);
+        owner.core.on_node_message(restarting.into(), 0);
+        let mut told = ended(&owner, 10);
+        told.sort_by_key(|report| report.task != calls[0].id().task());
+        let told: Vec<_> = told
+            .iter()
+            .map(|report| (report.task, report.attempt, report.worker, report.failure()))
+            .collect();
+        let worker = Some(address("a0").worker);
+        let kind = FailureKind::ActorUnavailable;
+        let tasks = calls.map(|call| call.id().task());
+        assert_eq!(
+            told,
+            [(tasks[0], 0, worker, kind), (tasks[1], 0, worker, kind)]
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use whipray_proto::{TaskId, limits};
 
 use crate::core::Core;
-use crate::core::tasks::Micros;
+use crate::core::history::Ending;
+use crate::core::tasks::{Micros, Task};
 
 /// How such tasks are tried again, and those that wait for their moment.
 pub struct OomRetries {
@@ -66,15 +67,24 @@ impl OomRetries {
 impl Core {
     /// Has a task wait for its next try; whether it has one. A task without any retry must not run
     /// twice for this reason either.
-    pub(super) fn retry_out_of_memory(&mut self, task: TaskId, now: Micros) -> bool {
+    pub(super) fn retry_out_of_memory(
+        &mut self,
+        task: TaskId,
+        ending: Ending,
+        now: Micros,
+    ) -> bool {
+        let most = self.oom_retries.most;
+        let may_retry = |entry: &Task| {
+            let is_spent = most >= 0 && entry.oom_retries_used >= most.unsigned_abs();
+            entry.retries_left != 0 && !is_spent
+        };
+        if !self.tasks.tasks.get(&task).is_some_and(may_retry) {
+            return false;
+        }
+        self.remember_try(task, ending);
         let Some(entry) = self.tasks.tasks.get_mut(&task) else {
             return false;
         };
-        let most = self.oom_retries.most;
-        let is_spent = most >= 0 && entry.oom_retries_used >= most.unsigned_abs();
-        if entry.retries_left == 0 || is_spent {
-            return false;
-        }
         let at = now + self.oom_retries.pause_before(entry.oom_retries_used);
         entry.oom_retries_used += 1;
         entry.begin_try();

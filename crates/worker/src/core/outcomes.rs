@@ -1,21 +1,22 @@
 //! How tasks of ours end: answers, retries, crashes, the deaths of actors.
 
-use bytes::Bytes;
 use whipray_proto::failure::{Failure, FailureKind};
 use whipray_proto::messages::actor::{ActorState, ActorUpdate};
 use whipray_proto::messages::lease::{
     LeaseGranted, LeaseLost, LeasePending, LeaseRefused, LeaseReturn,
 };
 use whipray_proto::task::{TaskKind, TaskOutcome, TaskReply};
-use whipray_proto::{DeathCause, NodeId, ObjectId, ObjectValue, References, TaskId, WorkerAddress};
+use whipray_proto::{
+    DeathCause, NodeId, ObjectId, ObjectValue, References, TaskId, WorkerAddress, WorkerId,
+};
 
 use crate::core::Core;
-use crate::core::actors::Turn;
+use crate::core::actors::{Interrupted, Turn};
 use crate::core::cancelling::Cancellation;
 use crate::core::effect::{DriverEvent, Effect};
 use crate::core::history::{self, End, Ending, Run};
 use crate::core::party::Party;
-use crate::core::tasks::Micros;
+use crate::core::tasks::{Micros, Task};
 
 impl Core {
     pub(super) fn on_reply(&mut self, from: &WorkerAddress, reply: TaskReply, now: Micros) {
@@ -85,7 +86,8 @@ impl Core {
                 self.end(task, reply.returns, from.into(), run, now);
             }
             TaskOutcome::RaisedRetryable => {
-                if self.retry(task, now) {
+                let ending = Ending::of(run, &reply.returns);
+                if self.retry(task, ending, now) {
                     self.note_try(task, from.node);
                     // Items of a generator may have come before the exception.
                     for value in &reply.returns {
@@ -99,7 +101,8 @@ impl Core {
             // A task of the user's code that was interrupted has its traceback with it.
             TaskOutcome::Cancelled if !reply.returns.is_empty() => {
                 self.cancellations.note(task, Cancellation::Stopped);
-                self.finish(task, reply.returns, from.into(), run, now);
+                let ending = Ending::of(run, &reply.returns);
+                self.finish(task, reply.returns, from.into(), ending, now);
             }
             TaskOutcome::Cancelled => {
                 // The cancel may have come when its results were sealed.
@@ -131,17 +134,20 @@ impl Core {
         if entry.is_some_and(|entry| entry.is_cancelled) {
             self.cancellations.note(task, Cancellation::TooLate);
         }
-        self.finish(task, returns, from, run, now);
+        let ending = Ending::of(run, &returns);
+        self.finish(task, returns, from, ending, now);
     }
 
-    /// Queues a task again; whether it had a retry left.
-    pub(super) fn retry(&mut self, task: TaskId, now: Micros) -> bool {
+    /// Queues a task again, whose try came to this end; whether it had a retry left.
+    pub(super) fn retry(&mut self, task: TaskId, ending: Ending, now: Micros) -> bool {
+        let may_retry = |entry: &Task| entry.retries_left != 0 && !entry.is_cancelled;
+        if !self.tasks.tasks.get(&task).is_some_and(may_retry) {
+            return false;
+        }
+        self.remember_try(task, ending);
         let Some(entry) = self.tasks.tasks.get_mut(&task) else {
             return false;
         };
-        if entry.retries_left == 0 || entry.is_cancelled {
-            return false;
-        }
         entry.begin_retry();
         if entry.spec.kind() == TaskKind::ActorMethod {
             let actor = task.actor();
@@ -153,6 +159,44 @@ impl Core {
             self.tasks.enqueue(task, true);
         }
         true
+    }
+
+    /// Keeps how a try of a task came to its end, which is to be tried again.
+    pub(super) fn remember_try(&mut self, task: TaskId, ending: Ending) {
+        if let Some(entry) = self.tasks.tasks.get(&task) {
+            let names = (entry.spec.name.clone(), entry.spec.method.clone());
+            let group = self.tasks.group_of(entry);
+            self.history.add(names, entry, group, ending);
+        }
+    }
+
+    /// What the end of an actor's life, or of the way to it, means for calls under way.
+    pub(super) fn settle_interrupted(&mut self, interrupted: Interrupted, now: Micros) {
+        for struck in interrupted.failed {
+            self.fail_in(struck.worker, struck.task, struck.failure, now);
+        }
+        for struck in interrupted.retried {
+            let ending = self.crashed(struck.worker, &struck.failure, now);
+            self.remember_try(struck.task, ending);
+            if let Some(entry) = self.tasks.tasks.get_mut(&struck.task) {
+                entry.begin_retry();
+            }
+        }
+    }
+
+    /// The end of a task, or of a try, that the engine tells, not its worker: it is gone, if the task
+    /// had one.
+    fn crashed(&self, worker: Option<WorkerId>, failure: &Failure, now: Micros) -> Ending {
+        let run = Run {
+            worker,
+            duration_us: None,
+            ended_at_us: self.began_at_us + now,
+        };
+        Ending {
+            run,
+            end: End::Failed(failure.kind()),
+            error: history::kept(failure.message.as_bytes()),
+        }
     }
 
     /// Queues a task again that did not run; one that was cancelled meanwhile is through.
@@ -171,18 +215,13 @@ impl Core {
         task: TaskId,
         returns: Vec<ObjectValue>,
         from: Party,
-        run: Run,
+        ending: Ending,
         now: Micros,
     ) {
         let Some(mut entry) = self.tasks.tasks.remove(&task) else {
             return;
         };
         let tried = self.tried.take(&task);
-        let end = End::of(&returns);
-        let error = match end {
-            End::Returned => Bytes::new(),
-            End::Raised | End::Failed(_) => history::error_of(&returns),
-        };
         let mut any_shared = false;
         if let (Some(stream), Some(returned)) = (&entry.stream, returns.first()) {
             self.end_stream(stream, returned, from, now);
@@ -218,13 +257,8 @@ impl Core {
                 std::mem::take(&mut entry.spec.method),
             ),
         };
-        let ending = Ending {
-            run,
-            end,
-            group: self.tasks.group_of(&entry),
-            error,
-        };
-        self.history.add(names, &entry, ending);
+        let group = self.tasks.group_of(&entry);
+        self.history.add(names, &entry, group, ending);
         if is_kept {
             self.retire(entry);
         } else {
@@ -254,16 +288,24 @@ impl Core {
 
     /// A task ends with a failure of the engine in the place of each result.
     pub(super) fn fail(&mut self, task: TaskId, failure: Failure, now: Micros) {
+        self.fail_in(None, task, failure, now);
+    }
+
+    /// The same, where it had a worker.
+    pub(super) fn fail_in(
+        &mut self,
+        worker: Option<WorkerId>,
+        task: TaskId,
+        failure: Failure,
+        now: Micros,
+    ) {
         let Some(entry) = self.tasks.tasks.get(&task) else {
             return;
         };
         let count = entry.spec.num_returns as usize;
+        let ending = self.crashed(worker, &failure, now);
         let failures = vec![ObjectValue::failed(failure); count];
-        let run = Run {
-            ended_at_us: self.began_at_us + now,
-            ..Run::default()
-        };
-        self.finish(task, failures, Party::from(&self.me), run, now);
+        self.finish(task, failures, Party::from(&self.me), ending, now);
     }
 
     /// A try of a task that is under way again may have left results on a node.
@@ -345,8 +387,23 @@ impl Core {
             entry.retries_used,
             entry.retries_left,
         );
+        let kind = match cause.kind() {
+            whipray_proto::DeathKind::OutOfMemory => FailureKind::OutOfMemory,
+            whipray_proto::DeathKind::NodeDied => FailureKind::NodeDied,
+            _ => FailureKind::WorkerCrashed,
+        };
+        let worker = Some(cause.worker).filter(|worker| !worker.is_nil());
+        let failure = |tries: &str| {
+            let message = format!(
+                "The task {name} failed: {}. {tries}{}",
+                cause.headline(),
+                cause.last_words()
+            );
+            Failure::new(kind, task.to_hex(), message).because_of(cause.clone())
+        };
+        let again = self.crashed(worker, &failure("It is tried again."), now);
         let tries = if cause.memory.is_some() {
-            if self.retry_out_of_memory(task, now) {
+            if self.retry_out_of_memory(task, again, now) {
                 return;
             }
             let used = self
@@ -356,26 +413,12 @@ impl Core {
                 .map_or(0, |entry| entry.oom_retries_used);
             format!("It was tried again {used} times for want of memory, and is not any more.")
         } else {
-            if left != 0 && self.retry(task, now) {
+            if left != 0 && self.retry(task, again, now) {
                 return;
             }
             format!("Retries: {used} used, 0 left.")
         };
-        let kind = match cause.kind() {
-            whipray_proto::DeathKind::OutOfMemory => FailureKind::OutOfMemory,
-            whipray_proto::DeathKind::NodeDied => FailureKind::NodeDied,
-            _ => FailureKind::WorkerCrashed,
-        };
-        let message = format!(
-            "The task {name} failed: {}. {tries}{}",
-            cause.headline(),
-            cause.last_words()
-        );
-        self.fail(
-            task,
-            Failure::new(kind, task.to_hex(), message).because_of(cause.clone()),
-            now,
-        );
+        self.fail_in(worker, task, failure(&tries), now);
     }
 
     pub(super) fn on_pending(&mut self, pending: LeasePending) {
@@ -400,14 +443,11 @@ impl Core {
             .actors
             .on_update(update, &self.dead_nodes, &mut self.tasks);
         if let Some(node) = interrupted.node {
-            let failed = interrupted.failed.iter().map(|(task, _)| task);
-            for task in interrupted.retried.iter().chain(failed) {
-                self.note_try(*task, node);
+            for struck in interrupted.retried.iter().chain(&interrupted.failed) {
+                self.note_try(struck.task, node);
             }
         }
-        for (task, failure) in interrupted.failed {
-            self.fail(task, failure, now);
-        }
+        self.settle_interrupted(interrupted, now);
         if update.state() == ActorState::Dead {
             self.release_creation(&update.actor);
         }

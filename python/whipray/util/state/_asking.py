@@ -130,7 +130,7 @@ def select(
     conditions = [_condition(kind, each) for each in filters or ()]
     rows = ask(source, address, raise_on_missing_output)
     identity = kind.list_columns()[0]
-    rows.sort(key=lambda row: str(row[identity]))
+    rows.sort(key=lambda row: (str(row[identity]), row.get("attempt_number") or 0))
     for column, is_equal, value in conditions:
         rows = [row for row in rows if _matches(row, column, value) == is_equal]
     rows = rows[:limit]

@@ -67,7 +67,7 @@ def get_log(
     filter_ansi_code: bool = False,
 ) -> Generator[Any, None, None]:
     """What a file has, piece by piece: one of a node by its name, or that of the process of an
-    actor, of a task or with a process id, of which ``suffix`` chooses ``out`` or ``err``.
+    actor, of an attempt of a task or with a process id; ``suffix`` chooses ``out`` or ``err``.
 
     ``tail`` lines from the end, -1 for all. With ``follow`` it goes on as the file grows, looking
     every ``_interval`` seconds (0.5), until the process that asks is disconnected or stops asking.
@@ -83,7 +83,8 @@ def get_log(
     if not any((filename, actor_id, task_id, pid)):
         raise ValueError("One of filename, actor_id, task_id and pid says which log is wanted.")
     with connected(address):
-        node, name = _file(node_id, node_ip, filename, actor_id, task_id, pid, suffix)
+        task = (task_id, attempt_number) if task_id else None
+        node, name = _file(node_id, node_ip, filename, actor_id, task, pid, suffix)
         pieces = _pieces(node, name, tail, timeout, _interval if follow else None, follow)
         if encoding is None:
             yield from pieces
@@ -97,7 +98,7 @@ def _file(
     node_ip: str | None,
     filename: str | None,
     actor_id: str | None,
-    task_id: str | None,
+    attempt: tuple[str, int] | None,
     pid: int | None,
     suffix: str,
 ) -> tuple[str, str]:
@@ -105,10 +106,13 @@ def _file(
     if filename:
         return _node(node_id, node_ip), filename
     if actor_id:
-        actor = _found(_actors.actors(), "actor_id", actor_id)
+        actor = _found(_actors.actors(), f"actor_id {actor_id}", actor_id=actor_id)
         node, wanted = actor.node_id, f"worker-*-{actor.pid}.{suffix}"
-    elif task_id:
-        task = _found(ask(_tasks.tasks, None, False), "task_id", task_id)
+    elif attempt:
+        task_id, number = attempt
+        told = f"attempt {number} of task_id {task_id}"
+        rows = ask(_tasks.tasks, None, False)
+        task = _found(rows, told, task_id=task_id, attempt_number=number)
         node, wanted = task.node_id, f"worker-{task.worker_id}-*.{suffix}"
     else:
         node, wanted = _node(node_id, node_ip), f"worker-*-{pid}.{suffix}"
@@ -120,11 +124,11 @@ def _file(
     return node, names[-1]
 
 
-def _found(rows: list[Any], column: str, identity: str) -> Any:
+def _found(rows: list[Any], told: str, **wanted: Any) -> Any:
     for row in rows:
-        if row[column] == identity:
+        if all(row[column] == value for column, value in wanted.items()):
             return row
-    raise RayStateApiException(f"There is no {column} {identity}.")
+    raise RayStateApiException(f"There is no {told}.")
 
 
 def _node(node_id: str | None, node_ip: str | None) -> str:

@@ -1,8 +1,8 @@
 """Lists, single entries and summaries of what is in the cluster now.
 
 Answers come from those who know at the time of the question: control for actors, jobs, machines
-and placement groups, the owners for tasks and objects. Of tasks that are through each owner
-remembers the last 10,000, for as long as it lives.
+and placement groups, the owners for tasks and objects. Of tries of tasks that are through each
+owner remembers the last 10,000, for as long as it lives.
 """
 
 from __future__ import annotations
@@ -251,10 +251,16 @@ def get_task(
     address: str | None = None,
     timeout: int = DEFAULT_RPC_TIMEOUT,
     _explain: bool = False,
-) -> TaskState | None:
-    """The task with this id, or that makes this object, or None where none is known (any more)."""
+) -> TaskState | list[TaskState] | None:
+    """The task with this id, or that makes this object, or None where none is known (any more).
+
+    Of one that was tried several times all tries, in their order.
+    """
     identity: str = id if isinstance(id, str) else id.task_id().hex()
-    return _get(_tasks.tasks, address, "task_id", identity)
+    rows = ask(_tasks.tasks, address, raise_on_missing_output=False)
+    tries = [row for row in rows if row.task_id == identity]
+    tries.sort(key=lambda row: row.attempt_number)
+    return tries if len(tries) > 1 else next(iter(tries), None)
 
 
 def get_objects(
