@@ -207,7 +207,7 @@ class Node:
 
     def _as_member(self) -> dict[str, str]:
         head = self._head or self
-        return head._members().get(self.get_session_dir_path(), {})
+        return head._described_members().get(self.get_session_dir_path(), {})
 
     @property
     def unique_id(self) -> str:
@@ -278,7 +278,15 @@ class Node:
         """The folder that has the folders of sessions."""
         return self._temp_dir
 
-    def _members(self) -> dict[str, dict[str, str]]:
+    def _members(self) -> dict[str, str]:
+        """Of each living node of the cluster the session's folder and the id, as the head says.
+
+        Raises RuntimeError where it does not answer.
+        """
+        described = self._described_members()
+        return {folder: member["id"] for folder, member in described.items()}
+
+    def _described_members(self) -> dict[str, dict[str, str]]:
         """What the head says of each living node of the cluster, by the folder of its session.
 
         Raises RuntimeError where it does not answer.

@@ -273,20 +273,22 @@ impl Core {
         let Some(entry) = self.tasks.tasks.get(&task) else {
             return false;
         };
-        let arguments = entry.spec.arguments.iter();
-        let is_lost = |argument: &&Argument| argument.value.is_none();
-        let lost: SmallVec<[ObjectId; 2]> = arguments
-            .filter(is_lost)
-            .filter_map(|argument| argument.object)
-            .collect();
-        let mut missing = 0;
-        for object in lost {
-            missing += u32::from(self.objects.depend(&object, task, &mut self.effects));
-        }
+        let lost = lost_of(&entry.spec.arguments);
+        let missing = self.depend_again(task, &lost);
         if let Some(entry) = self.tasks.tasks.get_mut(&task) {
             entry.missing += missing;
         }
         missing > 0
+    }
+
+    /// Has a task, or the creation of an actor, wait for objects that were there and are made again;
+    /// of how many that is true.
+    pub(super) fn depend_again(&mut self, task: TaskId, lost: &[ObjectId]) -> u32 {
+        let mut missing = 0;
+        for object in lost {
+            missing += u32::from(self.objects.depend(object, task, &mut self.effects));
+        }
+        missing
     }
 
     /// An executor did not find arguments of a task: they are made again, and the task waits.
@@ -349,6 +351,12 @@ impl Core {
         }
         self.settle_releases();
     }
+}
+
+/// The objects among arguments whose values are not there.
+pub(super) fn lost_of(arguments: &[Argument]) -> SmallVec<[ObjectId; 2]> {
+    let lost = arguments.iter().filter(|argument| argument.value.is_none());
+    lost.filter_map(|argument| argument.object).collect()
 }
 
 /// Whether a finished task can be run again.

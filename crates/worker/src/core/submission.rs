@@ -10,6 +10,7 @@ use whipray_proto::{ActorId, Argument, ObjectId, ObjectValue, TaskId, TaskSpec};
 use crate::cell::ObjectCell;
 use crate::core::actors::Turn;
 use crate::core::effect::Effect;
+use crate::core::rebuilding::lost_of;
 use crate::core::tasks::{Micros, Task};
 use crate::core::{Call, Core, CoreArgument, Creation};
 use crate::template::TaskTemplate;
@@ -291,12 +292,17 @@ impl Core {
         cell
     }
 
-    /// All objects that a constructor takes are there.
+    /// All objects that a constructor takes were there: it is begun, unless one was lost meanwhile.
     pub(super) fn complete_creation(&mut self, task: TaskId) {
         let Some(Creation { mut spec, .. }) = self.creations.remove(&task) else {
             return;
         };
         self.fill(&mut spec.creation.arguments);
+        let missing = self.depend_again(task, &lost_of(&spec.creation.arguments));
+        if missing > 0 {
+            self.creations.insert(task, Creation { spec, missing });
+            return;
+        }
         self.effects.push(Effect::ToNode(
             CreateActor {
                 spec,

@@ -1,5 +1,6 @@
 //! Copies that are lost: what is made again, with what, and what is not.
 
+use whipray_proto::messages::actor::CreateActor;
 use whipray_proto::messages::execution::TaskReplied;
 use whipray_proto::messages::object::SubscribeObject;
 use whipray_proto::{SharedLocation, failure::FailureKind};
@@ -436,4 +437,36 @@ fn a_method_is_called_again_only_while_its_actor_lives() {
             assert!(result.is_ready());
         }
     }
+}
+
+/// Its constructor began without the value of the one that was lost while it waited for the other.
+#[test]
+fn an_actor_waits_again_for_an_argument_that_was_lost() {
+    let mut owner = TestOwner::new("owner");
+    let arguments = [0, 1].map(|_| owner.submit(&template()));
+    let spec = whipray_proto::task::ActorSpec {
+        actor: ActorId::from_array([5; 16]),
+        ..Default::default()
+    };
+    let passed = arguments.iter().map(|it| CoreArgument::Object(it.id()));
+    owner.core.create_actor(1, spec, passed.collect(), false);
+    owner.grant(1, "w1");
+    answer_shared(&mut owner, arguments[0].id());
+    lose_copy(&mut owner, &arguments[0]);
+    owner.effects();
+    let completed = |owner: &mut TestOwner| -> Vec<CreateActor> {
+        let told = owner.told_node().into_iter();
+        told.filter_map(|message| match message {
+            Message::CreateActor(create) => Some(*create),
+            _ => None,
+        })
+        .collect()
+    };
+    answer_shared(&mut owner, arguments[1].id());
+    assert_eq!(completed(&mut owner), []);
+    answer_shared(&mut owner, arguments[0].id());
+    let created = completed(&mut owner);
+    assert_eq!(created.len(), 1);
+    let arguments = &created[0].spec.creation.arguments;
+    assert!(arguments.iter().all(|argument| argument.value.is_some()));
 }
