@@ -162,6 +162,28 @@ def test_a_crash_without_retries(ray, get, dying, tmp_path):
         get(generator.completed())
 
 
+def test_a_generator_that_is_given_up_closes_in_peace(ray, tmp_path):
+    """It was interrupted once more while it closed, where it had seen the cancel between two items."""
+
+    @ray.remote
+    def busy(path):
+        try:
+            while True:
+                yield 1
+        finally:
+            (path / "closed").touch()
+
+    for number in range(20):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        generator = busy.remote(folder)
+        next(generator)
+        ray.cancel(generator)
+        *_, error = drain(ray, generator)
+        assert isinstance(error, ray.exceptions.TaskCancelledError)
+        until((folder / "closed").exists, "the generator is closed")
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_cancel(ray, get, endless, force, tmp_path):
     generator = endless.remote(tmp_path)

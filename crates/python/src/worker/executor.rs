@@ -151,14 +151,19 @@ impl Executor {
         if self.connection.runtime.is_cancelled(task) {
             return Ending::Cancelled;
         }
-        let ending = match arguments.call(callable) {
+        match arguments.call(callable) {
             Ok(result) if yields::is_yielded(&accepted.running.spec, &result) => {
-                yields::exhaust(self, accepted, &result)
+                let ending = yields::exhaust(self, accepted, &result);
+                // A generator that is given up closes with its last reference: that is not interrupted.
+                drop(guard);
+                drop(result);
+                ending
             }
-            result => Ending::Called(result),
-        };
-        drop(guard);
-        ending
+            result => {
+                drop(guard);
+                Ending::Called(result)
+            }
+        }
     }
 
     /// Answers for a task that ended.
