@@ -163,7 +163,7 @@ def test_a_crash_without_retries(ray, get, dying, tmp_path):
 
 
 def test_a_generator_that_is_given_up_closes_in_peace(ray, tmp_path):
-    """It was interrupted once more while it closed, where it had seen the cancel between two items."""
+    """It was interrupted once more while it closed where the cancel was seen between items."""
 
     @ray.remote
     def busy(path):

@@ -286,16 +286,23 @@ pub fn check_quiet(world: &mut World) {
 /// V-5.
 pub fn check_after_drivers(world: &mut World) {
     let mut wrong = Vec::new();
-    let living: Vec<usize> = world
-        .processes
-        .iter()
-        .filter(|process| process.is_alive && process.lived.is_some())
-        .map(|process| process.index)
-        .collect();
-    // Detached actors live on where no driver was left to kill them.
+    // Detached actors live on where no driver was left to kill them, and those that they have.
     let detached = living_detached(world).len();
-    if living.len() != detached {
-        wrong.push(format!("V-5: actors still live in processes {living:?}"));
+    let is_owned_by_actor = |actor: &whipray_proto::ActorId| {
+        let owner = &world.processes[world.around.witness.actors[actor].owner];
+        owner.is_alive && owner.lived.is_some()
+    };
+    let is_left = |process: &&Process| {
+        let actor = process.lived.as_ref().map(|lived| &lived.actor);
+        process.is_alive
+            && actor.is_some_and(|actor| {
+                !world.around.witness.actors[actor].options.detached && !is_owned_by_actor(actor)
+            })
+    };
+    let left = world.processes.iter().filter(is_left);
+    let left: Vec<usize> = left.map(|process| process.index).collect();
+    if !left.is_empty() {
+        wrong.push(format!("V-5: actors still live in processes {left:?}"));
     }
     for daemon in world.living_daemons() {
         let (status, demands) = world.daemons[daemon].ask(&mut world.around);

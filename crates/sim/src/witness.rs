@@ -546,7 +546,10 @@ impl Witness {
         let is_excused = self.freed.contains(&object)
             || !self.lost.is_empty()
             || self.copies_gone.contains(&(self.homes[reader], object));
-        if !owner_gone && !is_excused && !self.has_crashes {
+        // What its constructor takes goes with an actor that nobody wants any more.
+        let mut actors = self.actors.values();
+        let is_ended = actors.any(|it| it.is_ended && it.lives.contains(&reader));
+        if !owner_gone && !is_excused && !is_ended && !self.has_crashes {
             self.violation(format!(
                 "W-7: process {reader} does not find {object} in the store"
             ));
