@@ -85,7 +85,7 @@ fn what_longer_searches_have_found_lives_well() {
 fn what_was_found_with_drains_lives_well() {
     let mended = [
         5366, 5720, 9103, 10248, 10466, 10762, 11124, 14563, 16287, 25811, 32715, 301310, 402313,
-        703846,
+        703846, 913796, 919964, 923109, 926811,
     ];
     // What the checkers made too much of, or the simulation lost.
     let excused = [

@@ -151,7 +151,14 @@ impl Node {
         Some((worker, self.pool.get(worker)?.client()))
     }
 
-    /// The template process is gone; the kernel ends its children.
+    /// The connections of all workers.
+    pub fn worker_clients(&self) -> Vec<ClientId> {
+        let workers = self.pool.iter();
+        workers.filter_map(|(_, entry)| entry.client()).collect()
+    }
+
+    /// The template process is gone; the kernel ends its children. All that these wrote to their
+    /// connections must have been delivered before.
     pub fn on_template_gone(&mut self, last_words: Vec<String>, now: Micros) {
         let workers: Vec<WorkerId> = self.pool.iter().map(|(worker, _)| worker).collect();
         let mut failed = None;

@@ -1,6 +1,6 @@
 //! The template process of a machine, which forks workers.
 
-use whipray_node::core::Exit;
+use whipray_node::core::{ClientId, Exit};
 use whipray_proto::WorkerId;
 
 use super::Daemon;
@@ -45,11 +45,8 @@ impl Daemon {
                     .node
                     .worker_with_pid(pid)
                     .and_then(|(_, client)| client);
-                if let Some(client) = client
-                    && let Some(peer) = self.peers.get(&client)
-                {
-                    let socket = peer.socket;
-                    self.read(socket, u64::MAX, around);
+                if let Some(client) = client {
+                    self.read_all(client, around);
                 }
                 if let Some((worker, _)) = self.node.worker_with_pid(pid) {
                     self.grants.worker_gone(&worker);
@@ -65,11 +62,22 @@ impl Daemon {
         self.end_turn(around);
     }
 
+    /// Takes in all that a client has written.
+    fn read_all(&mut self, client: ClientId, around: &mut Around) {
+        if let Some(peer) = self.peers.get(&client) {
+            let socket = peer.socket;
+            self.read(socket, u64::MAX, around);
+        }
+    }
+
     /// The template is gone; a new one is started with the next worker.
     pub fn on_template_gone(&mut self, around: &mut Around) {
         around.note(|| "template is gone".to_owned());
         self.template += 1;
         self.is_template_dead = false;
+        for client in self.node.worker_clients() {
+            self.read_all(client, around);
+        }
         self.grants.all_workers_gone();
         let now = self.now(around);
         self.node.on_template_gone(Vec::new(), now);

@@ -247,7 +247,12 @@ impl Core {
                     .on_remove_borrower(remove, from.into(), &mut self.effects);
             }
             Message::CopyAdded(added) if !self.dead_nodes.contains(&added.location.node) => {
-                self.objects.add_copy(&added.object, &added.location);
+                let node = added.location.node;
+                if !self.objects.add_copy(&added.object, &added.location)
+                    && self.tasks.tasks.contains_key(&added.object.task())
+                {
+                    self.note_try(added.object.task(), node);
+                }
             }
             // A peer that says what only nodes say is of no interest.
             _ => {}

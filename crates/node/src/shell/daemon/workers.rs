@@ -7,7 +7,7 @@ use whipray_net::{Interest, ReadyEvent};
 use whipray_proto::{WorkerId, limits};
 
 use super::{Control, Daemon, ZYGOTE};
-use crate::core::{Exit, Micros};
+use crate::core::{ClientId, Exit, Micros};
 use crate::shell::logs::last_lines;
 use crate::shell::zygote::{SpawnRequest, Template, Zygote, ZygoteSays};
 
@@ -121,10 +121,7 @@ impl<C: Control> Daemon<C> {
             return;
         };
         if let Some(client) = client {
-            while self.read_client(client) {
-                self.settle();
-            }
-            self.settle();
+            self.read_all(client);
         }
         self.finish_logs(worker);
         let stderr_tail = self.logs.stderr_tail(worker, pid);
@@ -139,6 +136,14 @@ impl<C: Control> Daemon<C> {
         });
     }
 
+    /// Takes in all that a client has written so far.
+    fn read_all(&mut self, client: ClientId) {
+        while self.read_client(client) {
+            self.settle();
+        }
+        self.settle();
+    }
+
     fn on_zygote_gone(&mut self) {
         let Some(zygote) = self.zygote.take() else {
             return;
@@ -151,6 +156,10 @@ impl<C: Control> Daemon<C> {
             last_words = last_words.join(" | "),
             "template process is gone"
         );
+        // Their owners may have their answers, whose values are to be found here.
+        for client in self.node.worker_clients() {
+            self.read_all(client);
+        }
         for stream in self.logs.streams() {
             self.finish_logs(stream.worker);
         }

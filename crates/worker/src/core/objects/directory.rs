@@ -29,14 +29,16 @@ pub(crate) enum Loss {
 }
 
 impl ObjectTable {
-    /// Somebody has fetched an object of ours: there is a further copy. One that is of no use goes.
-    pub fn add_copy(&mut self, object: &ObjectId, location: &SharedLocation) {
+    /// Somebody has fetched an object of ours: there is a further copy. One that is of no use goes;
+    /// false where that has to wait for the end of a task, which makes the object again, maybe there.
+    pub fn add_copy(&mut self, object: &ObjectId, location: &SharedLocation) -> bool {
         let node = location.node;
         let Some(entry) = self.entries.get(object) else {
-            return self.free_at(*object, node);
+            self.free_at(*object, node);
+            return true;
         };
         if !matches!(entry.ownership, Ownership::Ours { .. }) {
-            return;
+            return true;
         }
         match entry.cell.location() {
             Some(first) if first.attempt == location.attempt => {
@@ -53,10 +55,10 @@ impl ObjectTable {
                     self.free_at(*object, node);
                 }
             }
-            // It is made again, maybe there: what is old goes when the room is needed.
-            None if !entry.cell.is_ready() => {}
+            None if !entry.cell.is_ready() => return false,
             None => self.free_at(*object, node),
         }
+        true
     }
 
     /// A node has taken over the copy of `from`, which is to go: from here on it has the copy that

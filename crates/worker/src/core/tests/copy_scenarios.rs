@@ -249,6 +249,34 @@ fn what_an_earlier_try_left_on_another_node_is_freed() {
     owner.check_empty();
 }
 
+/// A reader fetched what a try had made before it raised, and the copy stayed.
+#[test]
+fn a_copy_of_what_is_made_again_is_freed_when_that_is_through() {
+    let mut owner = TestOwner::new("owner");
+    let result = owner.submit(&template());
+    owner.grant_of(0, 1, far_address("w1", 2));
+    owner.effects();
+    owner.lose(1);
+    owner.grant_of(0, 2, far_address("w2", 2));
+    owner.effects();
+    add_copy(&mut owner, result.id(), at(4, 0));
+    assert_eq!(freed(&mut owner), [], "the task may run there");
+    owner.reply(
+        "w2",
+        result.id(),
+        TaskOutcome::Returned,
+        vec![shared(2)],
+        10,
+    );
+    let freed = freed(&mut owner);
+    assert!(
+        freed.contains(&(Some(node(4)), vec![result.id()])),
+        "{freed:?}"
+    );
+    owner.core.release(&result.id());
+    owner.check_empty();
+}
+
 /// A cancel reached the worker when the result was sealed: nobody freed it there.
 #[test]
 fn what_a_cancelled_task_left_on_another_node_is_freed() {
