@@ -5,7 +5,7 @@
 //!   while their CPUs were lent out.
 //! - G-3: of one GPU no more than a whole is granted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use whipray_node::core::ClientId;
 use whipray_proto::messages::actor::StartActor;
@@ -25,6 +25,9 @@ pub struct Grants {
     total: Resources,
     held: BTreeMap<WorkerId, Grant>,
     clients: BTreeMap<ClientId, WorkerId>,
+    /// Workers that waited in this turn of the daemon: what it grants is told at the turn's end, and they
+    /// may have been granted before they said so.
+    waited: BTreeSet<WorkerId>,
 }
 
 impl Grants {
@@ -33,6 +36,7 @@ impl Grants {
             total,
             held: BTreeMap::new(),
             clients: BTreeMap::new(),
+            waited: BTreeSet::new(),
         }
     }
 
@@ -77,7 +81,7 @@ impl Grants {
             lease,
             assignment,
             is_blocked: false,
-            was_blocked: false,
+            was_blocked: self.waited.contains(&worker),
         };
         if self.held.insert(worker, grant).is_some() {
             return Err(format!("worker {worker} is granted twice"));
@@ -124,12 +128,19 @@ impl Grants {
 
     /// A worker waits, or goes on.
     pub fn blocked(&mut self, client: ClientId, is_blocked: bool) {
-        if let Some(worker) = self.clients.get(&client)
-            && let Some(grant) = self.held.get_mut(worker)
-        {
+        let Some(worker) = self.clients.get(&client) else {
+            return;
+        };
+        self.waited.insert(*worker);
+        if let Some(grant) = self.held.get_mut(worker) {
             grant.is_blocked = is_blocked;
             grant.was_blocked = true;
         }
+    }
+
+    /// All that the daemon granted in its turn has been told.
+    pub fn turn_over(&mut self) {
+        self.waited.clear();
     }
 
     pub fn worker_gone(&mut self, worker: &WorkerId) {

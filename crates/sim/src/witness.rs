@@ -105,6 +105,8 @@ pub struct Witness {
     pub freed: BTreeSet<ObjectId>,
     /// Objects whose copy was lost.
     pub lost: BTreeSet<ObjectId>,
+    /// How often one was: some are made again, and lost again.
+    losses: i64,
     pub processes: BTreeMap<WorkerId, usize>,
     /// Processes that are gone, in order or not.
     pub gone: BTreeSet<usize>,
@@ -185,8 +187,21 @@ impl Witness {
         }
     }
 
+    /// An object is not in the store any more.
+    pub fn lose(&mut self, object: ObjectId) {
+        self.losses += 1;
+        self.lost.insert(object);
+    }
+
+    /// How often a task may have run since a result of it was lost: what was lost had perhaps this one
+    /// among the tasks that make it.
+    fn remade_most(&self) -> i64 {
+        self.losses + 3 * self.daemons_ended as i64 + self.transfers_failed as i64
+    }
+
     pub fn begun(&mut self, task: TaskId, attempt: u32, process: usize) {
         self.tasks_begun += 1;
+        let remade = self.remade_most();
         let Some(record) = self.tasks.get_mut(&task) else {
             return self.violation(format!("a task {task} runs that nobody submitted"));
         };
@@ -204,10 +219,7 @@ impl Witness {
             .filter(|process| is_gone(&self.gone, &self.dead_daemons, &self.homes, **process))
             .filter(|process| !self.idle_at_end.contains(process))
             .count() as i64;
-        // What was lost had perhaps this task among those that make it.
-        let losses =
-            self.lost.len() as i64 + 3 * self.daemons_ended as i64 + self.transfers_failed as i64;
-        let causes = deaths + raises + losses;
+        let causes = deaths + raises + remade;
         let reasons = if record.max_retries < 0 {
             causes
         } else {
@@ -418,8 +430,9 @@ impl Witness {
                 };
                 let allowed = usize::try_from(task.max_retries)
                     .map_err(|_| "it has retries without end".to_owned())?;
+                let remade = self.remade_most() as usize;
                 need(
-                    !deaths.is_empty() && deaths.len() + raised > allowed,
+                    !deaths.is_empty() && deaths.len() + raised + remade > allowed,
                     &format!("{} deaths met it, of {} allowed", deaths.len(), allowed),
                 )
             }
@@ -696,7 +709,7 @@ impl Witness {
     /// What lies in a bucket does not come.
     pub fn not_fetched(&mut self, daemon: usize, from: u64) {
         if let Some(block) = self.block(daemon, from) {
-            self.lost.insert(block.object);
+            self.lose(block.object);
         }
     }
 

@@ -204,6 +204,7 @@ impl Daemon {
         self.read(socket, until, around);
         self.on_time(around);
         self.flush(around);
+        self.grants.turn_over();
     }
 
     fn read(&mut self, socket: Socket, until: u64, around: &mut Around) {

@@ -519,7 +519,7 @@ impl Process {
             return;
         };
         if around.witness.object_owners.get(&object) == Some(&self.index) {
-            around.witness.lost.insert(object);
+            around.witness.lose(object);
             self.core.objects.drop_copies(&[object]);
             if self.own_views.iter().any(|(_, own)| *own == object) {
                 self.own_views.retain(|(_, own)| *own != object);
