@@ -73,11 +73,11 @@ impl Daemon {
     /// The template is gone; a new one is started with the next worker.
     pub fn on_template_gone(&mut self, around: &mut Around) {
         around.note(|| "template is gone".to_owned());
-        self.template += 1;
-        self.is_template_dead = false;
         for client in self.node.worker_clients() {
             self.read_all(client, around);
         }
+        self.template += 1;
+        self.is_template_dead = false;
         self.grants.all_workers_gone();
         let now = self.now(around);
         self.node.on_template_gone(Vec::new(), now);

@@ -145,6 +145,11 @@ impl<C: Control> Daemon<C> {
     }
 
     fn on_zygote_gone(&mut self) {
+        // Owners may have answers of its workers, whose values are to be found here. What is started
+        // meanwhile is still asked of this template, and is gone with it.
+        for client in self.node.worker_clients() {
+            self.read_all(client);
+        }
         let Some(zygote) = self.zygote.take() else {
             return;
         };
@@ -156,10 +161,6 @@ impl<C: Control> Daemon<C> {
             last_words = last_words.join(" | "),
             "template process is gone"
         );
-        // Their owners may have their answers, whose values are to be found here.
-        for client in self.node.worker_clients() {
-            self.read_all(client);
-        }
         for stream in self.logs.streams() {
             self.finish_logs(stream.worker);
         }
