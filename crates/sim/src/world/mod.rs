@@ -186,7 +186,11 @@ impl World {
     }
 
     fn become_quiet(&mut self) {
-        let until = self.around.now + QUIET_TIME;
+        // What a drain ends goes on elsewhere, which takes its time.
+        let drains = self.daemons.iter().filter(|daemon| daemon.is_alive);
+        let drained = drains.filter_map(|daemon| daemon.drain_over_at).max();
+        let begin = self.around.now.max(drained.unwrap_or(0));
+        let until = begin + QUIET_TIME;
         while self.is_well() && self.around.agenda.next_at().is_some_and(|at| at <= until) {
             self.turn();
         }
