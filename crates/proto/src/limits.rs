@@ -220,7 +220,7 @@ pub const STORE_LEAST_BYTES: u64 = 75 * 1024 * 1024;
 pub const STORE_MOST_BYTES: u64 = 200_000_000_000;
 
 /// How long a request for shared memory waits for what others may give back, where nothing can be
-/// written to disk for it.
+/// written to disk for it: in the node without a disk, in the process that asks where that is full.
 pub const ROOM_WAIT: Duration = Duration::from_secs(2);
 
 /// How long clients that were asked to let go of mappings may take until others stop waiting for it.

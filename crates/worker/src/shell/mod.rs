@@ -2,7 +2,7 @@
 //!
 //! [`runtime`] connects a process and holds its parts; what it can be asked for stands in one file
 //! per subject: [`references`], [`store`], [`wait`], [`submission`], [`execution`], [`streams`],
-//! [`questions`], [`groups`], [`metrics`].
+//! [`questions`], [`groups`], [`metrics`]; what waits for room in a full store in [`patience`].
 //! Below them: [`drive`] (who reads the sockets), [`background`] (who does while nobody waits),
 //! [`state`] (what the lock protects), [`links`] (connections).
 
@@ -13,6 +13,7 @@ mod execution;
 pub(crate) mod groups;
 mod links;
 pub mod metrics;
+mod patience;
 mod questions;
 mod references;
 mod requests;

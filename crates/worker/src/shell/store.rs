@@ -50,6 +50,16 @@ impl Runtime {
         object: ObjectId,
         size_bytes: usize,
     ) -> Result<SharedWriter, Failure> {
+        self.while_full(size_bytes as u64, &mut || false, |_| {
+            self.create_shared_now(object, size_bytes)
+        })
+    }
+
+    fn create_shared_now(
+        &self,
+        object: ObjectId,
+        size_bytes: usize,
+    ) -> Result<SharedWriter, Failure> {
         let make = |request| {
             CreateObject {
                 request,
@@ -323,13 +333,26 @@ impl Runtime {
         let mut distinct = sought;
         distinct.sort_unstable_by_key(|sought| sought.object);
         distinct.dedup_by_key(|sought| sought.object);
-        let pin = self.pin(&distinct);
+        let sizes = distinct.iter().map(|sought| sought.location.size_bytes);
+        let largest_bytes = sizes.max().unwrap_or(0);
+        self.while_full(largest_bytes, interrupt, |interrupt| {
+            self.map_now(&objects, &distinct, interrupt)
+        })
+    }
+
+    fn map_now(
+        &self,
+        objects: &[ObjectId],
+        distinct: &[Sought],
+        interrupt: &mut dyn FnMut() -> bool,
+    ) -> Result<Mapped, Failure> {
+        let pin = self.pin(distinct);
         let make = |request| PinObjects { request, ..pin }.into();
         let answer = self.ask_until(make, STORE_ANSWER_WAIT, &|| false, interrupt)?;
         let Message::ObjectsPinned(pinned) = answer else {
             return Err(node_gone());
         };
-        self.note_fetched(&pinned.objects, &distinct);
+        self.note_fetched(&pinned.objects, distinct);
         if let Some(lost) = pinned.lost.iter().find(|lost| lost.is_full) {
             // The copy is where it was: nothing is to be made again.
             pinned.objects.iter().for_each(|it| self.unpin(it.object));
