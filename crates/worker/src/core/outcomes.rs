@@ -172,15 +172,16 @@ impl Core {
 
     /// What the end of an actor's life, or of the way to it, means for calls under way.
     pub(super) fn settle_interrupted(&mut self, interrupted: Interrupted, now: Micros) {
-        for struck in interrupted.failed {
-            self.fail_in(struck.worker, struck.task, struck.failure, now);
-        }
+        // These first: what waits for those that fail may have the actor's queue sent on.
         for struck in interrupted.retried {
             let ending = self.crashed(struck.worker, &struck.failure, now);
             self.remember_try(struck.task, ending);
             if let Some(entry) = self.tasks.tasks.get_mut(&struck.task) {
                 entry.begin_retry();
             }
+        }
+        for struck in interrupted.failed {
+            self.fail_in(struck.worker, struck.task, struck.failure, now);
         }
     }
 
